@@ -1,0 +1,190 @@
+#pragma once
+// One struct per rule that a user can break. Its name is a sentence, its template arguments are the context, its assertion the
+// message. Slugs are stable; each has a page in docs/errors/ and a test in tests/compile_fail/.
+namespace plait::inline v0_1::check {
+
+template <bool Ok, class... Context>
+struct every_axis_is_in_the_mesh {
+  static_assert(Ok, "plait[axis-not-in-mesh]: an axis is named here that the plan's mesh does not have; "
+                    "add it to the mesh or name one of the mesh's axes");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct an_axis_is_used_once {
+  static_assert(Ok, "plait[axis-cuts-twice]: this axis would cut two dims of one tensor; name each axis once, or gather first");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct axes_share_no_ranks {
+  static_assert(Ok, "plait[axes-overlap]: these axes share ranks; one layout may use only one of them");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct a_pending_sum_cannot_pass_a_nonlinear_op {
+  static_assert(Ok, "plait[partial-nonlinear]: the input still holds a pending sum on this axis; "
+                    "all_reduce or reduce_scatter it before a non-linear op");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct two_pending_sums_cannot_be_multiplied {
+  static_assert(Ok, "plait[partial-times-partial]: two pending sums cannot be multiplied (a product of sums is not a sum of "
+                    "products); reduce one of them first");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct a_replicated_value_cannot_join_a_pending_sum {
+  static_assert(Ok, "plait[partial-plus-replicate]: adding a replicated value to a pending sum counts it once per rank; "
+                    "reduce first, or convert it to Partial");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct an_invariant_value_meets_only_invariant_ones {
+  static_assert(Ok, "plait[invariant-mixed]: an Invariant value meets one that is not; redistribute it to Replicate, "
+                    "which all-reduces its gradient");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct the_contracted_dim_is_cut_alike {
+  static_assert(Ok, "plait[contraction-mismatch]: the contracted dim is cut on one operand only; cut both, or gather");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct only_the_innermost_cut_moves {
+  static_assert(Ok, "plait[not-innermost]: this axis is not the innermost cut of that dim; redistribute the inner axis first");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct one_collective_joins_these_placements {
+  static_assert(Ok, "plait[no-single-collective]: no single collective joins these placements; go through Replicate");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct this_move_exists_only_as_an_adjoint {
+  static_assert(Ok, "plait[adjoint-only]: this move exists only as the backward of another; "
+                    "name the placement you mean, or pass plait::adjoint_only if you write a pullback");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct the_layout_is_the_one_wanted {
+  static_assert(Ok, "plait[placement-mismatch]: the value's layout is not the one wanted here; call redistribute to say which "
+                    "collective you mean");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct packed_dims_are_cut_section_by_section {
+  static_assert(Ok, "plait[packed-mismatch]: gate and up are packed in this dim; it must be StridedShard<d, 2>, not Shard<d>");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct the_axes_divide_the_units {
+  static_assert(Ok, "plait[indivisible]: the dim holds fewer or more indivisible units than the axes can cut evenly; "
+                    "choose axis sizes that divide the number of units (heads, experts), or mark the row uneven");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct every_parameter_row_has_a_rule {
+  static_assert(Ok, "plait[uncovered-parameter]: no rule of this plan matches this row of the parameter table; "
+                    "add a rule for it (replicated is a style too)");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct every_rule_matches_a_row {
+  static_assert(Ok, "plait[unused-rule]: this rule matches no row of the parameter table; correct its pattern or delete it");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct one_most_specific_rule_matches_a_row {
+  static_assert(Ok, "plait[ambiguous-rule]: two rules of equal specificity match this row; delete one of them");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct every_activation_point_has_a_rule {
+  static_assert(Ok, "plait[uncovered-activation]: no activation rule of this plan matches this point of the model; "
+                    "add one that states the layout wanted there");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct parameters_take_parameter_styles {
+  static_assert(Ok, "plait[activation-style-on-parameter]: this style moves activations only; it cannot place a parameter");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct fsdp_gathers_copies_only {
+  static_assert(Ok, "plait[fsdp-over-sharded]: this parameter differs between the ranks of that axis; FSDP would treat them as "
+                    "copies. Use the expert mesh's axis");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct a_gradient_is_synchronised_before_the_optimizer {
+  static_assert(Ok, "plait[gradient-not-synchronised]: the gradient still holds a pending sum on this axis; "
+                    "the plan has no sync for it");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct a_loss_is_partial_or_invariant {
+  static_assert(Ok, "plait[loss-not-scalar-partial]: a loss must be Partial or Invariant on every axis before backward");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct a_router_has_its_experts {
+  static_assert(Ok, "plait[router-without-experts]: ep_router masks to local experts, but no grouped_gemm rule on the same axis "
+                    "owns experts");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct a_maximum_has_no_gradient {
+  static_assert(Ok, "plait[not-differentiable]: PartialMax has no gradient; stop the gradient before it, or reduce it first");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct experts_see_all_tokens_of_their_axis {
+  static_assert(Ok, "plait[tokens-cut-over-experts]: the tokens are cut over an axis on which the experts differ; gather them "
+                    "over that axis before the experts");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct row_local_ops_see_whole_rows {
+  static_assert(Ok, "plait[row-cut]: this op needs the whole of its last dim on every rank, but an axis cuts it; gather first");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct a_value_enters_a_region_once {
+  static_assert(Ok, "plait[entered-twice]: this value has already entered the region; share the entered value between its "
+                    "consumers, so that their gradients are added before the one reduction");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct a_reshape_keeps_cut_dims_whole {
+  static_assert(Ok, "plait[reshape-cut]: a reshape may split or merge a cut dim only if the cut stays outermost; gather first");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct extents_agree {
+  static_assert(Ok, "plait[extent-mismatch]: these operands' extents do not fit each other; compare their shapes");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct elements_agree {
+  static_assert(Ok, "plait[element-mismatch]: these operands' element types differ; cast one of them");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct a_style_fits_the_rank_of_its_parameter {
+  static_assert(Ok, "plait[style-rank]: this style cuts a dim that the parameter does not have; a vector takes replicated or "
+                    "sequence_parallel");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct only_packed_dims_are_cut_in_sections {
+  static_assert(Ok, "plait[not-packed]: this style cuts packed sections, but the parameter is not packed in that dim; use the "
+                    "plain style, or declare packed(dim, sections) in its row");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct tied_parameters_lie_alike {
+  static_assert(Ok, "plait[tied-mismatch]: two names of one tied parameter have rules that place it differently; give both the "
+                    "same cut (by vocabulary)");
+  static constexpr bool ok = Ok;
+};
+
+}  // namespace plait::inline v0_1::check

@@ -1,0 +1,67 @@
+#pragma once
+// Gated activation: silu(gate) * up, with gate and up packed in one row or apart.
+#include "plait/cpu/lanes.hpp"
+#include "plait/runtime/backend.hpp"
+
+namespace plait::inline v0_1 {
+namespace cpu_detail {
+
+template <class T>
+void gate_row(const T* gate, const T* up, T* y, index n) {
+  using S = statistic<T>;
+  for (index i = 0; i < n; ++i) {
+    const S g = convert<S>(gate[i]);
+    y[i] = convert<T>(g / (S(1) + exponential(-g)) * convert<S>(up[i]));
+  }
+}
+
+template <class T>
+void gate_row_gradient(const T* gate, const T* up, const T* dy, T* dgate, T* dup, index n) {
+  using S = statistic<T>;
+  for (index i = 0; i < n; ++i) {
+    const S g = convert<S>(gate[i]), u = convert<S>(up[i]), d = convert<S>(dy[i]);
+    const S sigmoid = S(1) / (S(1) + exponential(-g));
+    dgate[i] = convert<T>(d * u * sigmoid * (S(1) + g * (S(1) - sigmoid)));
+    dup[i] = convert<T>(d * (g * sigmoid));
+  }
+}
+
+inline void swiglu(const execution&, view packed, view y) {
+  visit_float("swiglu", packed.type, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    const index rows = packed.rows(), n = packed.columns() / 2;
+    for (index r = 0; r < rows; ++r) {
+      const T* gate = packed.as<const T>() + r * 2 * n;
+      gate_row(gate, gate + n, y.as<T>() + r * n, n);
+    }
+  });
+}
+
+inline void swiglu_gradient(const execution&, view packed, view dy, view dpacked) {
+  visit_float("swiglu_gradient", packed.type, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    const index rows = packed.rows(), n = packed.columns() / 2;
+    for (index r = 0; r < rows; ++r) {
+      const T* gate = packed.as<const T>() + r * 2 * n;
+      T* dgate = dpacked.as<T>() + r * 2 * n;
+      gate_row_gradient(gate, gate + n, dy.as<const T>() + r * n, dgate, dgate + n, n);
+    }
+  });
+}
+
+inline void swiglu_pair(const execution&, view gate, view up, view y) {
+  visit_float("swiglu_pair", gate.type, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    gate_row(gate.as<const T>(), up.as<const T>(), y.as<T>(), gate.size());
+  });
+}
+
+inline void swiglu_pair_gradient(const execution&, view gate, view up, view dy, view dgate, view dup) {
+  visit_float("swiglu_pair_gradient", gate.type, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    gate_row_gradient(gate.as<const T>(), up.as<const T>(), dy.as<const T>(), dgate.as<T>(), dup.as<T>(), gate.size());
+  });
+}
+
+}  // namespace cpu_detail
+}  // namespace plait::inline v0_1

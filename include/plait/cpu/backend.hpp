@@ -1,0 +1,70 @@
+#pragma once
+// The CPU's function table.
+#include "plait/cpu/activation.hpp"
+#include "plait/cpu/attention.hpp"
+#include "plait/cpu/attention_gradient.hpp"
+#include "plait/cpu/dispatch.hpp"
+#include "plait/cpu/elementwise.hpp"
+#include "plait/cpu/embedding.hpp"
+#include "plait/cpu/experts.hpp"
+#include "plait/cpu/loss.hpp"
+#include "plait/cpu/matmul.hpp"
+#include "plait/cpu/memory.hpp"
+#include "plait/cpu/norm.hpp"
+#include "plait/cpu/optimizer.hpp"
+#include "plait/cpu/rope.hpp"
+#include "plait/cpu/router.hpp"
+
+namespace plait::inline v0_1 {
+
+inline const backend& cpu_backend() {
+  static constexpr backend table{
+      .name = "cpu",
+      .allocate = cpu_detail::allocate,
+      .release = cpu_detail::release,
+      .copy = cpu_detail::copy,
+      .copy_box = cpu_detail::copy_box,
+      .fill = cpu_detail::fill,
+      .cast = cpu_detail::cast,
+      .add = cpu_detail::add,
+      .accumulate = cpu_detail::accumulate,
+      .scale = cpu_detail::scale,
+      .reduce = cpu_detail::reduce,
+      .matmul = cpu_detail::matmul,
+      .bias_add = cpu_detail::bias_add,
+      .bias_gradient = cpu_detail::bias_gradient,
+      .embedding = cpu_detail::embedding,
+      .embedding_gradient = cpu_detail::embedding_gradient,
+      .rms_norm = cpu_detail::rms_norm,
+      .rms_norm_gradient = cpu_detail::rms_norm_gradient,
+      .rope = cpu_detail::rope,
+      .attention = cpu_detail::attention,
+      .attention_gradient = cpu_detail::attention_gradient,
+      .swiglu = cpu_detail::swiglu,
+      .swiglu_gradient = cpu_detail::swiglu_gradient,
+      .swiglu_pair = cpu_detail::swiglu_pair,
+      .swiglu_pair_gradient = cpu_detail::swiglu_pair_gradient,
+      .router = cpu_detail::router,
+      .router_gradient = cpu_detail::router_gradient,
+      .dispatch_plan = cpu_detail::dispatch_plan,
+      .gather_rows = cpu_detail::gather_rows,
+      .gather_rows_gradient = cpu_detail::gather_rows_gradient,
+      .combine = cpu_detail::combine,
+      .combine_gradient = cpu_detail::combine_gradient,
+      .grouped_matmul = cpu_detail::grouped_matmul,
+      .grouped_input_gradient = cpu_detail::grouped_input_gradient,
+      .grouped_weight_gradient = cpu_detail::grouped_weight_gradient,
+      .router_statistics = cpu_detail::router_statistics,
+      .router_statistics_gradient = cpu_detail::router_statistics_gradient,
+      .row_maximum = cpu_detail::row_maximum,
+      .cross_entropy_parts = cpu_detail::cross_entropy_parts,
+      .cross_entropy_parts_gradient = cpu_detail::cross_entropy_parts_gradient,
+      .cross_entropy_sum = cpu_detail::cross_entropy_sum,
+      .cross_entropy_sum_gradient = cpu_detail::cross_entropy_sum_gradient,
+      .adamw = cpu_detail::adamw,
+      .sum_of_squares = cpu_detail::sum_of_squares,
+  };
+  return table;
+}
+
+}  // namespace plait::inline v0_1

@@ -1,0 +1,50 @@
+#pragma once
+// The one place a BLAS is called: large f32 and f64 products, if the build found one (PLAIT_OPENBLAS).
+#include "plait/cpu/matmul_kernel.hpp"
+#if defined(PLAIT_OPENBLAS)
+#include <cblas.h>
+#endif
+
+namespace plait::inline v0_1 {
+
+/// Off: every product takes the library's own fixed-order path even in a build with a BLAS. Set before any work starts.
+inline bool& blas_products() {
+  static bool on = true;
+  return on;
+}
+
+namespace cpu_detail {
+
+/// True if the BLAS did the product.
+inline bool blas_product([[maybe_unused]] index M, [[maybe_unused]] index N, [[maybe_unused]] index K,
+                         [[maybe_unused]] const operand& a, [[maybe_unused]] const operand& b, [[maybe_unused]] void* c,
+                         [[maybe_unused]] dtype type, [[maybe_unused]] index step, [[maybe_unused]] bool add) {
+#if defined(PLAIT_OPENBLAS)
+  constexpr double smallest = 64.0 * 64 * 64;
+  constexpr index most = std::numeric_limits<int>::max();
+  if (!blas_products() || static_cast<double>(M) * static_cast<double>(N) * static_cast<double>(K) < smallest) return false;
+  if (a.type != type || b.type != type || (type != dtype::f32 && type != dtype::f64)) return false;
+  if ((a.outer != 1 && a.inner != 1) || (b.outer != 1 && b.inner != 1)) return false;
+  const bool transpose_a = a.inner != 1, transpose_b = b.inner == 1;
+  const index a_step = transpose_a ? a.inner : a.outer, b_step = transpose_b ? b.outer : b.inner;
+  // A row stride below the row's length only arises from matrices of one row or column.
+  if (a_step < (transpose_a ? M : K) || b_step < (transpose_b ? K : N) || step < N) return false;
+  if (M > most || N > most || K > most || a_step > most || b_step > most || step > most) return false;
+  const CBLAS_TRANSPOSE ta = transpose_a ? CblasTrans : CblasNoTrans, tb = transpose_b ? CblasTrans : CblasNoTrans;
+  const int m = static_cast<int>(M), n = static_cast<int>(N), k = static_cast<int>(K);
+  const int lda = static_cast<int>(a_step), ldb = static_cast<int>(b_step), ldc = static_cast<int>(step);
+  if (type == dtype::f32) {
+    cblas_sgemm(CblasRowMajor, ta, tb, m, n, k, 1.0f, static_cast<const float*>(a.data), lda, static_cast<const float*>(b.data),
+                ldb, add ? 1.0f : 0.0f, static_cast<float*>(c), ldc);
+  } else {
+    cblas_dgemm(CblasRowMajor, ta, tb, m, n, k, 1.0, static_cast<const double*>(a.data), lda, static_cast<const double*>(b.data),
+                ldb, add ? 1.0 : 0.0, static_cast<double*>(c), ldc);
+  }
+  return true;
+#else
+  return false;
+#endif
+}
+
+}  // namespace cpu_detail
+}  // namespace plait::inline v0_1

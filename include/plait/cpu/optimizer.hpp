@@ -1,0 +1,64 @@
+#pragma once
+// AdamW, step for step as torch.optim.AdamW, and the sum of squares that gradient clipping needs.
+#include <cmath>
+
+#include "plait/cpu/lanes.hpp"
+#include "plait/runtime/backend.hpp"
+
+namespace plait::inline v0_1 {
+namespace cpu_detail {
+
+template <class S, class G>
+void adamw_elements(S* p, const G* gradient, S* m, S* v, index n, const adamw_options& o) {
+  // Scalars are worked out in double and rounded once, as torch does with Python numbers.
+  const double step = static_cast<double>(o.step);
+  const double correction1 = 1 - std::pow(o.beta1, step), correction2 = 1 - std::pow(o.beta2, step);
+  const S decay = static_cast<S>(1 - o.learning_rate * o.weight_decay), weight1 = static_cast<S>(1 - o.beta1);
+  const S beta2 = static_cast<S>(o.beta2), weight2 = static_cast<S>(1 - o.beta2), root2 = static_cast<S>(std::sqrt(correction2));
+  const S epsilon = static_cast<S>(o.epsilon), size = static_cast<S>(-(o.learning_rate / correction1));
+  const S factor = static_cast<S>(o.gradient_scale);
+  const bool from_start = 1 - o.beta1 < 0.5;  // torch.lerp's two forms
+  for (index i = 0; i < n; ++i) {
+    const S g = convert<S>(gradient[i]) * factor;
+    const S first = from_start ? m[i] + weight1 * (g - m[i]) : g - (g - m[i]) * (S(1) - weight1);
+    const S second = v[i] * beta2 + weight2 * g * g;
+    m[i] = first;
+    v[i] = second;
+    const S denominator = std::sqrt(second) / root2 + epsilon;
+    p[i] = p[i] * decay + size * first / denominator;
+  }
+}
+
+inline void adamw(const execution&, view master, view gradient, view moment1, view moment2, const adamw_options& options) {
+  visit_float("adamw", gradient.type, [&](auto tag) {
+    using G = typename decltype(tag)::type;
+    const index n = master.size();
+    if (master.type == dtype::f32) {
+      adamw_elements(master.as<float>(), gradient.as<const G>(), moment1.as<float>(), moment2.as<float>(), n, options);
+    } else if (master.type == dtype::f64) {
+      adamw_elements(master.as<double>(), gradient.as<const G>(), moment1.as<double>(), moment2.as<double>(), n, options);
+    } else {
+      unsupported("adamw's master copy", master.type);
+    }
+  });
+}
+
+inline double sum_of_squares(const execution&, view x) {
+  double total = 0;
+  visit_float("sum_of_squares", x.type, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    const T* a = x.as<const T>();
+    const index n = x.size();
+    constexpr index chunk = 512;
+    double wide[chunk];
+    for (index at = 0; at < n; at += chunk) {
+      const index m = n - at < chunk ? n - at : chunk;
+      for (index i = 0; i < m; ++i) wide[i] = convert<double>(a[at + i]);
+      total += dot(static_cast<const double*>(wide), static_cast<const double*>(wide), m);
+    }
+  });
+  return total;
+}
+
+}  // namespace cpu_detail
+}  // namespace plait::inline v0_1

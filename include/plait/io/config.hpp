@@ -1,0 +1,291 @@
+#pragma once
+// config.json of a Hugging Face model, read into one typed struct: spellings of transformers 4 and 5, the defaults of
+// its classes, and a refusal (one line, naming file and field) of everything the library would compute differently.
+#include <cmath>
+#include <cstdint>
+#include <initializer_list>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "plait/io/error.hpp"
+#include "plait/io/file.hpp"
+#include "plait/io/hf_folder.hpp"
+#include "plait/io/json.hpp"
+#include "plait/io/model_config.hpp"
+
+namespace plait::inline v0_1::io {
+
+inline constexpr std::int64_t max_config_layers = 10'000;
+inline constexpr std::int64_t max_config_experts = 1 << 16;
+inline constexpr std::uint64_t max_config_bytes = 16u << 20;
+
+namespace detail {
+
+/// Typed access to the fields of one object of config.json, with the sentences of its refusals.
+class fields {
+ public:
+  fields(std::string_view file, const json_value& object, std::string prefix = {})
+      : file_(file), object_(object), prefix_(std::move(prefix)) {}
+
+  /// The field, or null pointer where it is missing or null.
+  const json_value* find(std::string_view name) const {
+    const json_value* value = object_.find(name);
+    return value && !value->is_null() ? value : nullptr;
+  }
+  [[noreturn]] void fail(std::string_view name, std::string_view problem) const {
+    throw input_error(file_, "field " + in_quotes(prefix_ + std::string(name), 80), problem);
+  }
+  [[noreturn]] void wrong(std::string_view name, const json_value& value, std::string_view wanted) const {
+    fail(name, std::string("is ") + value.kind_name() + "; " + std::string(wanted) + " belongs here");
+  }
+
+  static constexpr std::int64_t required = -1;
+  /// A whole number in [least, 2^31]; `fallback` where the field is missing (or `required`).
+  std::int64_t whole(std::string_view name, std::int64_t fallback = required, std::int64_t least = 1) const {
+    const json_value* value = find(name);
+    if (!value) {
+      if (fallback == required) fail(name, "is missing; add it (a whole number)");
+      return fallback;
+    }
+    return whole_value(name, *value, least);
+  }
+  std::int64_t whole_value(std::string_view name, const json_value& value, std::int64_t least) const {
+    constexpr std::int64_t most = std::int64_t{1} << 31;
+    if (value.type == json_value::kind::negative) fail(name, "is " + std::to_string(value.negative) + "; it cannot be negative");
+    if (value.type == json_value::kind::real) wrong(name, value, "a whole number up to 2^31");
+    if (value.type != json_value::kind::natural) wrong(name, value, "a whole number");
+    if (value.natural > static_cast<std::uint64_t>(most))
+      fail(name, "is " + std::to_string(value.natural) + "; at most 2^31 is possible");
+    const auto n = static_cast<std::int64_t>(value.natural);
+    if (n < least) fail(name, "is " + std::to_string(n) + "; it must be at least " + std::to_string(least));
+    return n;
+  }
+  double number(std::string_view name, double fallback) const {
+    const json_value* value = find(name);
+    if (!value) return fallback;
+    if (!value->is_number()) wrong(name, *value, "a number");
+    if (!std::isfinite(value->number)) fail(name, "is not a finite number");
+    return value->number;
+  }
+  bool truth(std::string_view name, bool fallback) const {
+    const json_value* value = find(name);
+    if (!value) return fallback;
+    if (value->type != json_value::kind::boolean) wrong(name, *value, "true or false");
+    return value->flag;
+  }
+  std::string text(std::string_view name, std::string_view fallback) const {
+    const json_value* value = find(name);
+    if (!value) return std::string(fallback);
+    if (value->type != json_value::kind::string) wrong(name, *value, "a text");
+    return value->text;
+  }
+  /// A number, a list of numbers, null, or nothing.
+  std::vector<std::int64_t> numbers(std::string_view name) const {
+    const json_value* value = find(name);
+    if (!value) return {};
+    if (value->type != json_value::kind::array) return {whole_value(name, *value, 0)};
+    std::vector<std::int64_t> all;
+    for (const json_value& item : value->items) all.push_back(whole_value(name, item, 0));
+    return all;
+  }
+  /// One of two spellings of the same field; both must agree where both are there.
+  std::int64_t either(std::string_view first, std::string_view second, std::int64_t fallback = required) const {
+    const json_value* a = find(first);
+    const json_value* b = find(second);
+    if (a && b && whole_value(first, *a, 1) != whole_value(second, *b, 1))
+      fail(first, "and field " + in_quotes(second) + " differ; keep one of them");
+    return whole(b && !a ? second : first, fallback);
+  }
+  /// Must be zero (or missing): something the library does not do.
+  void must_be_zero(std::string_view name, std::string_view why) const {
+    const double value = number(name, 0);
+    if (value != 0) fail(name, std::string(why));
+  }
+  const json_value& object() const { return object_; }
+  std::string_view file() const { return file_; }
+
+ private:
+  std::string_view file_;
+  const json_value& object_;
+  std::string prefix_;
+};
+
+/// rope_theta (transformers 4), or rope_parameters (5). Only plain RoPE is accepted.
+inline double rope_theta(const fields& config, double fallback) {
+  const auto plain = [](const fields& f) {
+    for (const std::string_view spelling : {"rope_type", "type"}) {
+      const std::string kind = f.text(spelling, "default");
+      if (kind != "default") f.fail(spelling, "is " + in_quotes(kind, 40) + "; only \"default\" is supported");
+    }
+    if (f.number("partial_rotary_factor", 1.0) != 1.0) f.fail("partial_rotary_factor", "is not 1; partial RoPE is not supported");
+  };
+  double theta = config.number("rope_theta", 0);
+  bool given = config.find("rope_theta") != nullptr;
+  if (given && theta <= 0) config.fail("rope_theta", "is not above 0; give the base of the rotary embedding");
+  if (const json_value* scaling = config.find("rope_scaling")) {
+    if (scaling->type != json_value::kind::object) config.wrong("rope_scaling", *scaling, "an object or null");
+    const fields inner(config.file(), *scaling, "rope_scaling.");
+    if (!inner.find("rope_type") && !inner.find("type")) config.fail("rope_scaling", "names no rope_type; set the field to null");
+    plain(inner);
+  }
+  if (const json_value* parameters = config.find("rope_parameters")) {
+    if (parameters->type != json_value::kind::object) config.wrong("rope_parameters", *parameters, "an object");
+    const fields inner(config.file(), *parameters, "rope_parameters.");
+    for (const json_value& value : parameters->items)
+      if (value.type == json_value::kind::object)
+        config.fail("rope_parameters", "has parameters per kind of layer; only one set for all layers is supported");
+    plain(inner);
+    if (inner.find("rope_theta")) {
+      const double other = inner.number("rope_theta", 0);
+      if (other <= 0) inner.fail("rope_theta", "is not above 0; give the base of the rotary embedding");
+      if (given && other != theta) config.fail("rope_theta", "and rope_parameters.rope_theta differ; keep one of them");
+      theta = other;
+      given = true;
+    }
+  }
+  if (config.number("partial_rotary_factor", 1.0) != 1.0)
+    config.fail("partial_rotary_factor", "is not 1; partial RoPE is not supported");
+  return given ? theta : fallback;
+}
+
+/// The fields that all supported families share. `kv_heads` etc. are the defaults of the family's class.
+struct family_defaults {
+  std::int64_t kv_heads;
+  double rms_epsilon;
+  double rope_theta;
+  std::int64_t max_positions;
+  std::int64_t bos;
+};
+
+inline void read_shared(const fields& f, const family_defaults& defaults, model_config& c) {
+  if (f.find("quantization_config"))
+    f.fail("quantization_config", "is set; quantised models are not supported, use the original weights");
+  if (f.find("compression_config"))
+    f.fail("compression_config", "is set; compressed models are not supported, use the original weights");
+  c.vocabulary = f.whole("vocab_size");
+  c.hidden = f.whole("hidden_size");
+  c.layers = f.whole("num_hidden_layers");
+  if (c.layers > max_config_layers)
+    f.fail("num_hidden_layers", "is " + std::to_string(c.layers) + "; at most " + std::to_string(max_config_layers) + " is possible");
+  c.heads = f.whole("num_attention_heads");
+  const json_value* kv = f.object().find("num_key_value_heads");
+  c.kv_heads = kv && kv->is_null() ? c.heads : f.whole("num_key_value_heads", defaults.kv_heads);
+  if (c.heads % c.kv_heads != 0)
+    f.fail("num_attention_heads", "is " + std::to_string(c.heads) + ", no multiple of num_key_value_heads (" +
+                                      std::to_string(c.kv_heads) + ")");
+  if (f.find("head_dim")) {
+    c.head_dim = f.whole("head_dim");
+  } else {
+    if (c.hidden % c.heads != 0)
+      f.fail("hidden_size", "is " + std::to_string(c.hidden) + ", no multiple of num_attention_heads (" +
+                                std::to_string(c.heads) + "); add head_dim");
+    c.head_dim = c.hidden / c.heads;
+  }
+  if (c.head_dim % 2 != 0) f.fail("head_dim", "is " + std::to_string(c.head_dim) + "; RoPE needs an even one");
+  if (c.head_dim * c.heads > std::int64_t{1} << 31) f.fail("head_dim", "times num_attention_heads is above 2^31");
+  c.experts = f.either("num_experts", "num_local_experts");
+  if (c.experts > max_config_experts)
+    f.fail(f.find("num_experts") ? "num_experts" : "num_local_experts",
+           "is " + std::to_string(c.experts) + "; at most " + std::to_string(max_config_experts) + " is possible");
+  c.top_k = f.whole("num_experts_per_tok");
+  if (c.top_k > c.experts)
+    f.fail("num_experts_per_tok", "is " + std::to_string(c.top_k) + ", but there are only " + std::to_string(c.experts) + " experts");
+  c.rms_epsilon = f.number("rms_norm_eps", defaults.rms_epsilon);
+  if (c.rms_epsilon <= 0 || c.rms_epsilon >= 1) f.fail("rms_norm_eps", "is not between 0 and 1; 1e-6 is usual");
+  c.rope_theta = rope_theta(f, defaults.rope_theta);
+  c.aux_coefficient = f.number("router_aux_loss_coef", 0.001);
+  if (c.aux_coefficient < 0) f.fail("router_aux_loss_coef", "is negative; 0 turns the balancing loss off");
+  c.output_router_logits = f.truth("output_router_logits", false);
+  c.tied = f.truth("tie_word_embeddings", false);
+  c.max_positions = f.whole("max_position_embeddings", defaults.max_positions);
+  c.eos = f.numbers("eos_token_id");
+  const json_value* bos = f.object().find("bos_token_id");
+  c.bos = !bos ? defaults.bos : bos->is_null() ? -1 : f.whole("bos_token_id", -1, 0);
+  if (const std::string act = f.text("hidden_act", "silu"); act != "silu")
+    f.fail("hidden_act", "is " + in_quotes(act, 40) + "; only \"silu\" is supported");
+  f.must_be_zero("attention_dropout", "is not 0; dropout is not supported, set it to 0");
+  const std::string old_dtype = f.text("torch_dtype", "");
+  const std::string new_dtype = f.text("dtype", "");
+  if (!old_dtype.empty() && !new_dtype.empty() && old_dtype != new_dtype)
+    f.fail("dtype", "and field \"torch_dtype\" differ; keep one of them");
+  c.dtype = !new_dtype.empty() ? new_dtype : !old_dtype.empty() ? old_dtype : "float32";
+  if (c.dtype.starts_with("torch.")) c.dtype.erase(0, 6);
+  bool known = false;
+  for (const std::string_view type : {"float32", "bfloat16", "float16", "float64"}) known = known || c.dtype == type;
+  if (!known)
+    f.fail(!new_dtype.empty() ? "dtype" : "torch_dtype",
+           "is " + in_quotes(c.dtype, 40) + "; float32, bfloat16, float16 and float64 are supported");
+}
+
+inline void read_mixtral(const fields& f, model_config& c) {
+  read_shared(f, {8, 1e-5, 1e6, 4096 * 32, 1}, c);
+  c.expert_intermediate = f.whole("intermediate_size");
+  c.normalise_top_k = true;  // the class always renormalises and has no field for it
+  if (f.find("sliding_window")) f.fail("sliding_window", "is set; sliding windows are not supported, set it to null");
+  f.must_be_zero("router_jitter_noise", "is not 0; jitter in the router is not supported, set it to 0");
+  c.sparse_layer.assign(static_cast<std::size_t>(c.layers), true);
+}
+
+inline void read_qwen3_moe(const fields& f, model_config& c) {
+  read_shared(f, {4, 1e-6, 1e4, 32768, -1}, c);
+  c.expert_intermediate = f.whole("moe_intermediate_size");
+  c.normalise_top_k = f.truth("norm_topk_prob", false);
+  c.attention_bias = f.truth("attention_bias", false);
+  c.query_key_norm = true;
+  if (f.truth("use_sliding_window", false)) f.fail("use_sliding_window", "is true; sliding windows are not supported");
+  if (f.find("mlp_layer_types")) f.fail("mlp_layer_types", "is not supported; use mlp_only_layers and decoder_sparse_step");
+  const std::int64_t step = f.whole("decoder_sparse_step", 1);
+  std::vector<bool> dense(static_cast<std::size_t>(c.layers), false);
+  if (const json_value* only = f.find("mlp_only_layers"); only && only->type != json_value::kind::array)
+    f.wrong("mlp_only_layers", *only, "a list of layer numbers");
+  for (const std::int64_t layer : f.numbers("mlp_only_layers"))
+    if (layer < c.layers) dense[static_cast<std::size_t>(layer)] = true;
+  for (std::int64_t i = 0; i < c.layers; ++i)
+    c.sparse_layer.push_back(!dense[static_cast<std::size_t>(i)] && (i + 1) % step == 0);
+  c.dense_intermediate = c.any_dense() ? f.whole("intermediate_size") : f.whole("intermediate_size", 0);
+}
+
+/// A supported family: add a row, and the names in names.hpp.
+struct config_family {
+  const char* model_type;
+  void (*read)(const fields&, model_config&);
+};
+inline constexpr config_family config_families[] = {{"mixtral", read_mixtral}, {"qwen3_moe", read_qwen3_moe}};
+
+}  // namespace detail
+
+/// Reads the text of a config.json; `file` is the name for error messages.
+inline model_config parse_config(std::string_view file, std::string text) {
+  if (text.size() > max_config_bytes)
+    throw input_error(file, "", "is larger than 16 MB; this is no model configuration");
+  const json_value tree = parse_json_tree(file, text);
+  if (tree.type != json_value::kind::object)
+    throw input_error(file, "", std::string("is ") + tree.kind_name() + ", not an object");
+  const detail::fields fields(file, tree);
+  if (!fields.find("model_type")) fields.fail("model_type", "is missing; it says which family the model is of");
+  const std::string family = fields.text("model_type", "");
+  std::string supported;
+  for (const detail::config_family& known : detail::config_families) {
+    if (family == known.model_type) {
+      model_config config;
+      config.family = family;
+      known.read(fields, config);
+      config.raw_text = std::move(text);
+      return config;
+    }
+    if (!supported.empty()) supported += ", ";
+    supported += known.model_type;
+  }
+  fields.fail("model_type", "is " + in_quotes(family, 40) + "; supported families: " + supported);
+}
+
+/// Reads config.json of a model folder.
+inline model_config read_config(const std::string& folder) {
+  const std::string path = resolve_inside(folder, "config.json", folder, "");
+  return parse_config(folder + "/config.json", read_text_file(path, max_config_bytes));
+}
+
+}  // namespace plait::inline v0_1::io

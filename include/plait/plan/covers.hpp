@@ -1,0 +1,147 @@
+#pragma once
+// static_assert(covers<Plan, Model>): every parameter and activation point has a rule, every rule has something to rule, nothing is
+// ambiguous, and what the rules say together makes sense. One constexpr pass; a failure names the row or rule by number
+// (explain prints the names).
+#include "plait/plan/resolve.hpp"
+
+namespace plait::inline v0_1 {
+
+template <class Model, int Row>
+struct parameter_row {};
+template <class Model, int Row>
+struct activation_row {};
+template <class Plan, int Rule>
+struct plan_rule {};
+
+namespace detail {
+
+struct coverage {
+  int row_with[16] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};  // first row with each plan_error
+  int unused_rule = -1;
+  int uncovered_point = -1, ambiguous_point = -1, unused_point_rule = -1;
+  int lonely_router = -1;
+  int tied_mismatch = -1;
+};
+
+template <class Plan, class Model>
+constexpr coverage examine() {
+  using table = resolved_table<Plan, Model>;
+  coverage c;
+  bool used[Plan::rules + 1] = {};
+  for (int column = 0; column <= table::numbers.count; ++column)
+    for (int r = 0; r < table::rows; ++r) {
+      const resolved_parameter& p = table::value.at[column * table::rows + r];
+      if (p.rule >= 0) used[p.rule] = true;
+      const int e = static_cast<int>(p.error);
+      if (c.row_with[e] < 0) c.row_with[e] = r;
+    }
+  for (int r = Plan::rules - 1; r >= 0; --r)
+    if (!used[r]) c.unused_rule = r;
+  if constexpr (requires { Model::activations; }) {
+    bool point_used[Plan::points + 1] = {};
+    for (int column = 0; column <= table::numbers.count; ++column)
+      for (int p = 0; p < activation_count<Model>; ++p) {
+        const int r = resolve_point<Plan, Model>(p, column == 0 ? -1 : table::numbers.number[column - 1]);
+        if (r >= 0) point_used[r] = true;
+        if (r == -1 && c.uncovered_point < 0) c.uncovered_point = p;
+        if (r == -2 && c.ambiguous_point < 0) c.ambiguous_point = p;
+      }
+    for (int r = Plan::points - 1; r >= 0; --r)
+      if (!point_used[r]) c.unused_point_rule = r;
+  }
+  for (int r = 0; r < table::rows; ++r) {
+    const resolved_parameter& p = table::value.at[r];
+    if (p.error != plan_error::none || !Plan::rule_style[p.rule].routes) continue;
+    const style_value& router = Plan::rule_style[p.rule];
+    bool found = false;
+    for (int o = 0; o < table::rows && !found; ++o) {
+      const resolved_parameter& q = table::value.at[o];
+      if (q.error != plan_error::none || Model::parameters[o].rank != 3) continue;
+      found = true;
+      for (int i = 0; i < router.atoms; ++i) found = found && q.compute.at[router.atom[i]].cuts(0);
+    }
+    if (!found && c.lonely_router < 0) c.lonely_router = r;
+  }
+  if constexpr (requires { Model::ties; }) {
+    for (const tie& t : Model::ties) {
+      int a = -1, b = -1;
+      for (int r = 0; r < table::rows; ++r) {
+        if (same_text(Model::parameters[r].name, t.alias)) a = r;
+        if (same_text(Model::parameters[r].name, t.target)) b = r;
+      }
+      if (a >= 0 && b >= 0 && !(table::value.at[a].compute == table::value.at[b].compute)) c.tied_mismatch = a;
+    }
+  }
+  return c;
+}
+
+template <class Plan, class Model>
+struct verdict {
+  static constexpr coverage c = examine<Plan, Model>();
+  static constexpr int row(plan_error e) { return c.row_with[static_cast<int>(e)]; }
+  template <plan_error E>
+  using at = parameter_row<Model, row(E)>;
+  using e = plan_error;
+
+  static constexpr bool ok =
+      check::every_parameter_row_has_a_rule<row(e::uncovered) < 0, Plan, at<e::uncovered>>::ok &&
+      check::one_most_specific_rule_matches_a_row<row(e::ambiguous) < 0, Plan, at<e::ambiguous>>::ok &&
+      check::one_most_specific_rule_matches_a_row<(c.ambiguous_point < 0), Plan, activation_row<Model, c.ambiguous_point>>::ok &&
+      check::every_rule_matches_a_row<(c.unused_rule < 0), Model, plan_rule<Plan, c.unused_rule>>::ok &&
+      check::every_rule_matches_a_row<(c.unused_point_rule < 0), Model, plan_rule<Plan, c.unused_point_rule>>::ok &&
+      check::every_activation_point_has_a_rule<(c.uncovered_point < 0), Plan, activation_row<Model, c.uncovered_point>>::ok &&
+      check::parameters_take_parameter_styles<row(e::activation_style) < 0, Plan, at<e::activation_style>>::ok &&
+      check::every_axis_is_in_the_mesh<row(e::axis_not_in_mesh) < 0, Plan, at<e::axis_not_in_mesh>>::ok &&
+      check::a_style_fits_the_rank_of_its_parameter<row(e::axis_cuts_twice) < 0, Plan, at<e::axis_cuts_twice>>::ok &&
+      check::packed_dims_are_cut_section_by_section<row(e::packed_as_plain) < 0, Plan, at<e::packed_as_plain>>::ok &&
+      check::only_packed_dims_are_cut_in_sections<row(e::plain_as_packed) < 0, Plan, at<e::plain_as_packed>>::ok &&
+      check::fsdp_gathers_copies_only<row(e::fsdp_over_sharded) < 0, Plan, at<e::fsdp_over_sharded>>::ok &&
+      check::the_axes_divide_the_units<row(e::indivisible) < 0, Plan, at<e::indivisible>>::ok &&
+      check::a_router_has_its_experts<(c.lonely_router < 0), Plan, parameter_row<Model, c.lonely_router>>::ok &&
+      check::tied_parameters_lie_alike<(c.tied_mismatch < 0), Plan, parameter_row<Model, c.tied_mismatch>>::ok;
+};
+
+}  // namespace detail
+
+template <class Plan, class Model>
+inline constexpr bool covers = detail::verdict<Plan, Model>::ok;
+
+namespace detail {
+template <class Plan, class Model>
+constexpr std::size_t rule_index(int row, int number) {
+  const int rule = resolved_table<Plan, Model>::at(row, number).rule;
+  return rule < 0 ? 0u : static_cast<std::size_t>(rule);
+}
+}  // namespace detail
+
+/// The style that rules a row (at layer `Number`, -1: layers without a rule of their own).
+template <class Plan, class Model, int Row, int Number = -1>
+using style_t = typename Plan::template style_of_rule<detail::rule_index<Plan, Model>(Row, Number)>;
+
+namespace detail {
+template <class Plan, class Model, int Row, int Number>
+struct parameter_layouts {
+  static constexpr resolved_parameter resolved = resolved_table<Plan, Model>::at(Row, Number);
+  static constexpr layout_code compute_code = encode(resolved.compute);
+  static constexpr layout_code storage_code = encode(resolved.storage);
+  using compute = layout_of_code_t<typename Plan::mesh, compute_code.places, compute_code.order>;
+  using storage = layout_of_code_t<typename Plan::mesh, storage_code.places, storage_code.order>;
+};
+template <class Plan, class Model, int Point, int Number>
+struct point_layout {
+  static constexpr int rule = resolve_point<Plan, Model>(Point, Number);
+  static constexpr layout_code code = encode(Plan::point_layout[rule < 0 ? Plan::points : rule]);
+  using type = layout_of_code_t<typename Plan::mesh, code.places, code.order>;
+};
+}  // namespace detail
+
+/// Layout of a parameter while ops use it, and while it is stored.
+template <class Plan, class Model, int Row, int Number = -1>
+using compute_layout_t = typename detail::parameter_layouts<Plan, Model, Row, Number>::compute;
+template <class Plan, class Model, int Row, int Number = -1>
+using storage_layout_t = typename detail::parameter_layouts<Plan, Model, Row, Number>::storage;
+/// Layout that the plan wants at an activation point.
+template <class Plan, class Model, int Point, int Number = -1>
+using activation_layout_t = typename detail::point_layout<Plan, Model, Point, Number>::type;
+
+}  // namespace plait::inline v0_1

@@ -1,0 +1,113 @@
+#pragma once
+// A model states its parameters as a constexpr table: one row per kind of parameter, layers folded by `*`.
+#include <cstdint>
+#include <initializer_list>
+#include <string_view>
+
+#include "plait/mesh/axis.hpp"
+#include "plait/plan/pattern.hpp"
+
+namespace plait::inline v0_1 {
+
+enum class layer_kind : std::uint8_t { any, dense, sparse };
+
+/// An extent that the model's configuration supplies at run time: symbol(3) is its fourth number.
+constexpr int symbol(int index) { return -2 - index; }
+constexpr bool is_symbol(int extent) { return extent <= -2; }
+constexpr int symbol_index(int extent) { return -2 - extent; }
+
+struct shape {
+  int rank = 0;
+  int extent[4] = {};
+  constexpr shape(std::initializer_list<int> sizes) {
+    for (int s : sizes) extent[rank++] = s;
+  }
+};
+/// Dim `dim` consists of indivisible units of `size` (a head is one).
+struct unit {
+  int dim = -1, size = 1;
+  constexpr unit(int d, int s) : dim(d), size(s) {}
+};
+/// Dim `dim` holds `sections` tensors one after the other (gate | up).
+struct packed {
+  int dim = -1, sections = 1;
+  constexpr packed(int d, int s) : dim(d), sections(s) {}
+};
+/// Axes need not divide this parameter's dims.
+struct uneven {};
+
+struct parameter {
+  const char* name = nullptr;
+  int rank = 0;
+  int extent[4] = {};
+  int unit_dim = -1, unit_size = 1;
+  int packed_dim = -1, sections = 1;
+  bool may_be_uneven = false;
+  layer_kind kind = layer_kind::any;
+
+  template <class... Attributes>
+  constexpr parameter(const char* n, shape s, Attributes... attributes) : name(n), rank(s.rank) {
+    for (int d = 0; d < rank; ++d) extent[d] = s.extent[d];
+    (set(attributes), ...);
+  }
+
+ private:
+  constexpr void set(unit u) { unit_dim = u.dim, unit_size = u.size; }
+  constexpr void set(packed p) { packed_dim = p.dim, sections = p.sections; }
+  constexpr void set(uneven) { may_be_uneven = true; }
+  constexpr void set(layer_kind k) { kind = k; }
+};
+
+/// A point of the forward pass at which a plan must say what layout it wants.
+struct activation_point {
+  const char* name = nullptr;
+  int rank = 3;
+  layer_kind kind = layer_kind::any;
+  constexpr activation_point(const char* n, int r, layer_kind k = layer_kind::any) : name(n), rank(r), kind(k) {}
+};
+
+/// One parameter under two names.
+struct tie {
+  const char* alias;
+  const char* target;
+};
+
+namespace detail {
+constexpr int text_length(const char* text) {
+  int n = 0;
+  while (text[n] != '\0') ++n;
+  return n;
+}
+template <class Rows>
+constexpr int row_count(const Rows& rows) {
+  int n = 0;
+  for (const auto& row : rows) static_cast<void>(row), ++n;
+  return n;
+}
+constexpr bool same_text(const char* a, const char* b) {
+  int i = 0;
+  while (a[i] != '\0' && a[i] == b[i]) ++i;
+  return a[i] == b[i];
+}
+}  // namespace detail
+
+template <class Model>
+inline constexpr int parameter_count = detail::row_count(Model::parameters);
+template <class Model>
+inline constexpr int activation_count = detail::row_count(Model::activations);
+
+/// Row number of a parameter by its name in the table; a compile error (out of bounds) if there is none.
+template <class Model>
+consteval int row_of(const char* name, layer_kind kind = layer_kind::any) {
+  for (int r = 0; r < parameter_count<Model>; ++r)
+    if (detail::same_text(Model::parameters[r].name, name) && (kind == layer_kind::any || Model::parameters[r].kind == kind)) return r;
+  throw "plait: no row of the parameter table has this name";
+}
+template <class Model>
+consteval int point_of(const char* name, layer_kind kind = layer_kind::any) {
+  for (int r = 0; r < activation_count<Model>; ++r)
+    if (detail::same_text(Model::activations[r].name, name) && Model::activations[r].kind == kind) return r;
+  throw "plait: no row of the activation table has this name and kind";
+}
+
+}  // namespace plait::inline v0_1

@@ -1,0 +1,94 @@
+#pragma once
+// A plan: constexpr tables of rules over a mesh. Derive a named struct from it, so that compilers print the name:
+//   struct mixtral_tp_ep : plait::plan<node, plait::parameters<...>, plait::activations<...>, plait::everywhere<plait::fsdp<data>>> {};
+#include "plait/plan/rule.hpp"
+
+namespace plait::inline v0_1 {
+
+namespace detail {
+
+/// A style's slots as values, its axis as a list of atoms in the order in which it cuts.
+struct style_value {
+  bool places_parameters = false;
+  bool axis_in_mesh = true;
+  bool routes = false;
+  placement_value weight{}, bias{}, input{}, output{};
+  bool output_moves = false;
+  int atoms = 0;
+  int atom[max_atoms] = {};
+};
+struct storage_value {
+  bool given = false;
+  bool axis_in_mesh = true;
+  int dim = 0;
+  int atoms = 0;
+  int atom[max_atoms] = {};
+};
+
+template <class Mesh, class Value, class... Atoms>
+constexpr void read_atoms(Value& value, atom_list<Atoms...>*) {
+  constexpr int index[sizeof...(Atoms) + 1] = {Mesh::template index<Atoms>..., 0};
+  for (int i = 0; i < static_cast<int>(sizeof...(Atoms)); ++i) {
+    if (index[i] < 0) {
+      value.axis_in_mesh = false;
+    } else if (Mesh::sizes[index[i]] != 1) {
+      value.atom[value.atoms++] = index[i];
+    }
+  }
+}
+
+template <class Mesh, class Style>
+constexpr style_value read_style() {
+  style_value v;
+  if constexpr (parallel_style<Style>) {
+    v.places_parameters = true;
+    v.weight = Style::weight::value;
+    v.bias = Style::bias::value;
+    v.input = Style::input::value;
+    v.output = Style::output::placement::value;
+    v.output_moves = Style::output::moves;
+    if constexpr (requires { Style::routes; }) v.routes = Style::routes;
+    read_atoms<Mesh>(v, static_cast<atoms_of_t<typename Style::axis>*>(nullptr));
+  }
+  return v;
+}
+template <class Mesh, class Storage>
+constexpr storage_value read_storage() {
+  storage_value v;
+  if constexpr (!std::is_same_v<Storage, plan_default>) {
+    v.given = true;
+    v.dim = Storage::dim;
+    read_atoms<Mesh>(v, static_cast<atoms_of_t<typename Storage::axis>*>(nullptr));
+  }
+  return v;
+}
+
+}  // namespace detail
+
+template <class Mesh, class Parameters, class Activations = activations<>, class Everywhere = everywhere<no_fsdp>,
+          class Precision = float32_precision>
+struct plan;
+
+template <class Mesh, class... Rules, class... Points, class Storage, class Precision>
+struct plan<Mesh, parameters<Rules...>, activations<Points...>, everywhere<Storage>, Precision> {
+  using mesh = Mesh;
+  using precision = Precision;
+  static constexpr fsdp_units units{};
+
+  static constexpr int rules = sizeof...(Rules);
+  static constexpr pattern rule_pattern[sizeof...(Rules) + 1] = {read_pattern(Rules::pattern)..., pattern{}};
+  static constexpr detail::style_value rule_style[sizeof...(Rules) + 1] = {
+      detail::read_style<Mesh, typename Rules::style>()..., detail::style_value{}};
+  static constexpr detail::storage_value rule_storage[sizeof...(Rules) + 1] = {
+      detail::read_storage<Mesh, typename Rules::storage>()..., detail::storage_value{}};
+  static constexpr detail::storage_value default_storage = detail::read_storage<Mesh, Storage>();
+  template <std::size_t Rule>
+  using style_of_rule = nth_t<Rule, typename Rules::style...>;
+
+  static constexpr int points = sizeof...(Points);
+  static constexpr pattern point_pattern[sizeof...(Points) + 1] = {read_pattern(Points::pattern)..., pattern{}};
+  static constexpr layer_kind point_kind[sizeof...(Points) + 1] = {Points::kind..., layer_kind::any};
+  static constexpr layout_value point_layout[sizeof...(Points) + 1] = {Points::template layout_in<Mesh>::value..., layout_value{}};
+};
+
+}  // namespace plait::inline v0_1

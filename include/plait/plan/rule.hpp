@@ -1,0 +1,58 @@
+#pragma once
+// Rules: pattern -> style (parameters), pattern -> layout wanted (activations). Two lists, so that an activation rule can never
+// be taken for a parameter's.
+#include "plait/core/fixed_string.hpp"
+#include "plait/plan/parameter_table.hpp"
+#include "plait/plan/precision.hpp"
+#include "plait/style/fsdp.hpp"
+#include "plait/style/style.hpp"
+#include "plait/tensor/layout.hpp"
+
+namespace plait::inline v0_1 {
+
+struct plan_default {};
+
+/// rule<"layers.*.self_attn.q_proj", colwise<tp>>, optionally with an FSDP axis of its own: rule<"...experts...", grouped_gemm<ep>,
+/// fsdp<efsdp>>.
+template <fixed_string Pattern, class Style, class Storage = plan_default>
+struct rule {
+  static constexpr std::string_view pattern = Pattern.view();
+  using style = Style;
+  using storage = Storage;
+};
+
+/// Restricts an activation rule to one kind of layer.
+template <layer_kind Kind>
+struct only {};
+
+/// activation<"layers.*.self_attn", on<data, Shard<0>>>: what enters here must be so laid out (axes not named: Replicate).
+template <fixed_string Point, class... Entries>
+struct activation {
+  static constexpr std::string_view pattern = Point.view();
+  static constexpr layer_kind kind = layer_kind::any;
+  template <class Mesh>
+  using layout_in = layout<Mesh, Entries...>;
+};
+template <fixed_string Point, layer_kind Kind, class... Entries>
+struct activation<Point, only<Kind>, Entries...> {
+  static constexpr std::string_view pattern = Point.view();
+  static constexpr layer_kind kind = Kind;
+  template <class Mesh>
+  using layout_in = layout<Mesh, Entries...>;
+};
+
+template <class... Rules>
+struct parameters {
+  static constexpr int count = sizeof...(Rules);
+};
+template <class... Rules>
+struct activations {
+  static constexpr int count = sizeof...(Rules);
+};
+/// The FSDP axis of every parameter whose rule names none.
+template <class Storage>
+struct everywhere {
+  using storage = Storage;
+};
+
+}  // namespace plait::inline v0_1

@@ -1,0 +1,119 @@
+#pragma once
+// The run-time backend table. A typed op checks types, then makes one call through this table on plain views.
+// Functions are instantiated per element type only; which one runs is read off the views' dtype.
+//
+// Conventions: every view is contiguous and row-major; "activation" views are f32, f64 or bf16 and agree with each other;
+// statistics are f32 (f64 for f64); ids are i64; indices made by the library are i32. Gradients of weights are
+// accumulated (+=) into views that may be wider than the activations (bf16 in, f32 out); other outputs are overwritten.
+// A null view means "not wanted". Any row or expert count may be zero. Sums inside one output element run in a fixed order.
+#include "plait/runtime/fault.hpp"
+#include "plait/runtime/view.hpp"
+
+namespace plait::inline v0_1 {
+
+/// What a backend function runs on: a queue (null on the CPU), how many threads it may use, where data errors go.
+struct execution {
+  void* queue = nullptr;
+  int threads = 1;
+  fault_record* faults = nullptr;
+};
+
+struct adamw_options {
+  double learning_rate = 1e-3, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weight_decay = 0.01;
+  std::int64_t step = 1;      // 1 for the first update: bias correction uses it
+  double gradient_scale = 1;  // clipping factor, applied to the gradient first
+};
+
+struct backend {
+  const char* name;
+
+  // memory ---------------------------------------------------------------------------------------------------------
+  void* (*allocate)(std::size_t bytes);
+  void (*release)(void* pointer, std::size_t bytes);
+  void (*copy)(const execution&, void* to, const void* from, std::size_t bytes);
+  /// Copies a box of `count[]` elements (rank `rank`, element size `element`) between two row-major arrays, innermost
+  /// dim last; `to_extent`/`from_extent` are the whole arrays, `to_start`/`from_start` the box's corner in each.
+  void (*copy_box)(const execution&, void* to, const std::int64_t* to_extent, const std::int64_t* to_start, const void* from,
+                   const std::int64_t* from_extent, const std::int64_t* from_start, const std::int64_t* count, int rank,
+                   std::size_t element);
+  void (*fill)(const execution&, view out, double value);
+
+  // element by element ---------------------------------------------------------------------------------------------
+  void (*cast)(const execution&, view from, view to);
+  void (*add)(const execution&, view a, view b, view out);              // out may be a or b
+  void (*accumulate)(const execution&, view from, view to);             // to += from, types may differ
+  void (*scale)(const execution&, view x, double factor);               // x *= factor
+  /// out = sum (or maximum) of `count` arrays of out's type and size, in the order given; bf16 is summed in f32, rounded once.
+  void (*reduce)(const execution&, const void* const* from, int count, view out, bool maximum);
+
+  // dense ----------------------------------------------------------------------------------------------------------
+  /// c[M,N] (+)= op(a) op(b): a is [M,K] ([K,M] if transpose_a), b is [K,N] ([N,K] if transpose_b). c may be wider.
+  void (*matmul)(const execution&, view a, bool transpose_a, view b, bool transpose_b, view c, bool accumulate);
+  void (*bias_add)(const execution&, view x, view bias, view out);      // out[r,c] = x[r,c] + bias[c]; out may be x
+  void (*bias_gradient)(const execution&, view dy, view dbias);         // dbias[c] += sum_r dy[r,c]
+
+  // embedding: table holds rows [first, first + table.rows) of the vocabulary; other ids give zeros ------------------
+  void (*embedding)(const execution&, view ids, view table, std::int64_t first, std::int64_t vocabulary, view out);
+  void (*embedding_gradient)(const execution&, view ids, view dy, std::int64_t first, view dtable);
+
+  // norm: y = x * rsqrt(mean(x^2) + epsilon) * weight over the last dim; inverse_rms is one statistic a row -----------
+  void (*rms_norm)(const execution&, view x, view weight, double epsilon, view y, view inverse_rms);
+  void (*rms_norm_gradient)(const execution&, view x, view weight, view inverse_rms, view dy, view dx, view dweight);
+
+  // attention ------------------------------------------------------------------------------------------------------
+  /// x, y: [B,S,heads,d]; cosine, sine: statistics [B,S,d/2]. Rotates (x[i], x[i+d/2]); inverse turns the other way.
+  void (*rope)(const execution&, view x, view cosine, view sine, bool inverse, view y);
+  /// q [B,Sq,Hq,d], k, v [B,Skv,Hkv,d], Hq a multiple of Hkv, out as q. Query i stands at key position i + Skv - Sq and
+  /// sees keys [segment_start[b, that position], that position]; segment_start is i32 [B,Skv]. lse: statistics [B,Hq,Sq].
+  void (*attention)(const execution&, view q, view k, view v, view segment_start, double scale, view out, view lse);
+  void (*attention_gradient)(const execution&, view q, view k, view v, view segment_start, double scale, view out, view lse,
+                             view dout, view dq, view dk, view dv);
+
+  // gated activation -----------------------------------------------------------------------------------------------
+  /// packed [R,2F] holds gate then up: y[R,F] = silu(gate) * up.
+  void (*swiglu)(const execution&, view packed, view y);
+  void (*swiglu_gradient)(const execution&, view packed, view dy, view dpacked);
+  void (*swiglu_pair)(const execution&, view gate, view up, view y);
+  void (*swiglu_pair_gradient)(const execution&, view gate, view up, view dy, view dgate, view dup);
+
+  // mixture of experts ---------------------------------------------------------------------------------------------
+  /// logits [T,E] -> probabilities statistics [T,E] (softmax), ids i32 [T,k] (the k largest, ties to the lower id, in
+  /// falling order), scores [T,k] in logits' type: the probabilities of those, divided by their sum if normalise.
+  /// A row with a NaN or infinite logit raises nan_router_logits and gets ids 0..k-1, zero probabilities and scores.
+  void (*router)(const execution&, view logits, bool normalise, view probabilities, view ids, view scores);
+  void (*router_gradient)(const execution&, view probabilities, view ids, view dscores, bool normalise, view dlogits);
+  /// Stable counting sort of the T*k (token, choice) pairs by expert, keeping experts [first, first + local):
+  /// offsets i32 [local+1]; pair_of_slot i32 [T*k] (first offsets[local] valid, the rest -1); slot_of_pair i32 [T*k], -1 = absent.
+  void (*dispatch_plan)(const execution&, view ids, std::int64_t first, std::int64_t local, view offsets, view pair_of_slot,
+                        view slot_of_pair);
+  /// rows[s,:] = x[pair_of_slot[s] / k, :] for valid slots. rows is [T*k,H]; slots past the last offset are not written.
+  void (*gather_rows)(const execution&, view x, std::int64_t k, view pair_of_slot, view offsets, view rows);
+  void (*gather_rows_gradient)(const execution&, view drows, std::int64_t k, view slot_of_pair, view dx);
+  /// y[t,:] = sum_j scores[t,j] * rows[slot_of_pair[t*k+j],:], absent pairs skipped, sum kept in the statistic type.
+  void (*combine)(const execution&, view rows, view scores, view slot_of_pair, view y);
+  void (*combine_gradient)(const execution&, view dy, view rows, view scores, view slot_of_pair, view drows, view dscores);
+  /// For expert e, rows offsets[e]..offsets[e+1]: y = x W[e]^T, with x [P,in], W [local,out,in], y [P,out].
+  void (*grouped_matmul)(const execution&, view x, view weight, view offsets, view y);
+  void (*grouped_input_gradient)(const execution&, view dy, view weight, view offsets, view dx);
+  void (*grouped_weight_gradient)(const execution&, view x, view dy, view offsets, view dweight);   // dweight[e] += dy^T x
+  /// Over tokens with valid[t] != 0 (u8 [T]): counts[e] = how often e is chosen, probability_sum[e] = sum of probabilities.
+  void (*router_statistics)(const execution&, view probabilities, view ids, view valid, view counts, view probability_sum);
+  void (*router_statistics_gradient)(const execution&, view probabilities, view valid, view dprobability_sum, view dlogits);
+
+  // loss: logits [R,V'] are columns [first, first + V') of the vocabulary; labels i64 [R], -100 = ignored --------------
+  void (*row_maximum)(const execution&, view logits, view maximum);                                 // statistics [R]
+  /// parts statistics [2,R]: sum over own columns of exp(logit - maximum), and (target logit - maximum) if it is here, else 0.
+  void (*cross_entropy_parts)(const execution&, view logits, view maximum, view labels, std::int64_t first,
+                              std::int64_t vocabulary, view parts);
+  void (*cross_entropy_parts_gradient)(const execution&, view logits, view maximum, view labels, std::int64_t first, view dparts,
+                                       view dlogits);
+  /// loss[0] = factor * sum over valid rows of (log(parts[0,r]) - parts[1,r]).
+  void (*cross_entropy_sum)(const execution&, view parts, view labels, double factor, view loss);
+  void (*cross_entropy_sum_gradient)(const execution&, view parts, view labels, double factor, view dloss, view dparts);
+
+  // optimizer ------------------------------------------------------------------------------------------------------
+  void (*adamw)(const execution&, view master, view gradient, view moment1, view moment2, const adamw_options&);
+  double (*sum_of_squares)(const execution&, view x);
+};
+
+}  // namespace plait::inline v0_1

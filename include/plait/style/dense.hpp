@@ -1,0 +1,44 @@
+#pragma once
+// Styles of dense layers. Upstream's names where one exists (transformers' tensor_parallel registry).
+#include "plait/style/style.hpp"
+
+namespace plait::inline v0_1 {
+
+/// W[out, in] cut by out; the output is cut in its last dim.
+template <class Axis>
+struct colwise : style<Axis, Shard<-2>, Shard<0>, Replicate, stays<Shard<-1>>> {};
+
+/// As colwise, then gathered for identical work on every rank (an output whole on every rank).
+template <class Axis>
+struct colwise_gather_output : style<Axis, Shard<-2>, Shard<0>, Replicate, becomes<Invariant>> {};
+
+/// W holds two tensors packed in out (gate | up); a rank holds its piece of each.
+template <class Axis>
+struct packed_colwise : style<Axis, StridedShard<-2, 2>, StridedShard<0, 2>, Replicate, stays<StridedShard<-1, 2>>> {};
+
+/// W[out, in] cut by in; the partial products are summed by an all-reduce. The bias is added once, after the sum.
+template <class Axis>
+struct rowwise : style<Axis, Shard<-1>, Invariant, Shard<-1>, becomes<Invariant>> {};
+
+/// As rowwise, but the sum is scattered over dim Dim (1: the sequence): the exit of a sequence-parallel region.
+template <class Axis, int Dim = 1>
+struct rowwise_scatter : style<Axis, Shard<-1>, Replicate, Shard<-1>, becomes<Shard<Dim>>> {};
+
+/// W is whole and every rank does identical work with it (a norm outside sequence parallelism).
+template <class Axis>
+struct replicated : style<Axis, Invariant, Invariant, Invariant, stays<Invariant>> {};
+
+/// W is whole; each rank applies it to its own rows of dim Dim (1: the sequence, 2: heads). Its gradient is a pending sum,
+/// reduced once a step: what upstream needs `replicated_with_grad_allreduce` for is derived here.
+template <class Axis, int Dim = 1>
+struct sequence_parallel : style<Axis, Replicate, Replicate, Shard<Dim>, stays<Shard<Dim>>> {};
+
+/// Embedding table cut by vocabulary; the lookups are summed.
+template <class Axis>
+struct vocabulary : style<Axis, Shard<0>, Invariant, Invariant, becomes<Invariant>> {};
+
+/// Embedding table cut by vocabulary; the sum is scattered over the sequence.
+template <class Axis, int Dim = 1>
+struct vocabulary_scatter : style<Axis, Shard<0>, Replicate, Replicate, becomes<Shard<Dim>>> {};
+
+}  // namespace plait::inline v0_1

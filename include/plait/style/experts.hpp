@@ -1,0 +1,26 @@
+#pragma once
+// Styles of expert layers. The experts' communication is no style: it follows from how their weights lie (typing/experts.hpp).
+#include "plait/style/style.hpp"
+
+namespace plait::inline v0_1 {
+
+/// Expert parallelism: every listed expert tensor [E, ...] cut by expert. Tokens arrive on every rank of the axis.
+template <class Axis>
+struct grouped_gemm : style<Axis, Shard<0>, Shard<0>, Ragged, stays<Ragged>> {};
+
+/// Tensor parallelism inside each expert, up projection [E, 2I, H] with gate | up packed in dim 1.
+template <class Axis>
+struct moe_gate_up_colwise : style<Axis, StridedShard<1, 2>, StridedShard<1, 2>, Replicate, stays<StridedShard<-1, 2>>> {};
+
+/// Tensor parallelism inside each expert, down projection [E, H, I].
+template <class Axis>
+struct moe_down_rowwise : style<Axis, Shard<2>, Replicate, Shard<-1>, stays<Partial>> {};
+
+/// The router of experts on Axis: weight, input, logits and scores are Replicate, entered together with the experts' input, so
+/// that all their gradients are pending sums which join before the one reduction.
+template <class Axis>
+struct ep_router : style<Axis, Replicate, Replicate, Replicate, stays<Replicate>> {
+  static constexpr bool routes = true;
+};
+
+}  // namespace plait::inline v0_1

@@ -1,0 +1,112 @@
+#pragma once
+// Layout types. Users write layout<node, on<ep, Shard<0>>, on<efsdp, Shard<0>>>: outermost cut first, views allowed, axes not
+// named are Replicate. The alias yields the canonical type laid_out<...>, so that equal layouts are the same type.
+#include <utility>
+
+#include "plait/core/check.hpp"
+#include "plait/core/pack.hpp"
+#include "plait/tensor/layout_value.hpp"
+
+namespace plait::inline v0_1 {
+
+template <class Axis, class Placement>
+struct on {
+  using axis = Axis;
+  using placement = Placement;
+};
+
+/// Canonical layout: what compilers print.
+template <class Mesh, class... Entries>
+struct laid_out;
+
+namespace detail {
+
+enum class spec_error { none, not_in_mesh, twice, overlap };
+
+template <class Mesh>
+struct spec_reader {
+  layout_builder builder{Mesh::atoms};
+  bool taken[max_atoms] = {};
+  spec_error error = spec_error::none;
+
+  template <class Atom>
+  constexpr void atom(placement_value p, spec_error if_taken) {
+    constexpr int index = Mesh::template index<Atom>;
+    if constexpr (index < 0) {
+      error = spec_error::not_in_mesh;
+    } else {
+      if (taken[index]) {
+        if (error == spec_error::none) error = if_taken;
+        return;
+      }
+      taken[index] = true;
+      if (Mesh::sizes[index] != 1) builder.place(index, p);  // a statically single rank is always Replicate
+    }
+  }
+  template <class Axis, class... Atoms>
+  constexpr void view(placement_value p, atom_list<Atoms...>*) {
+    constexpr bool itself = sizeof...(Atoms) == 1 && (std::is_same_v<Axis, Atoms> && ...);
+    (atom<Atoms>(p, itself ? spec_error::twice : spec_error::overlap), ...);
+  }
+};
+
+template <class Mesh, class... Entries>
+constexpr spec_reader<Mesh> read_spec() {
+  spec_reader<Mesh> reader;
+  (reader.template view<typename Entries::axis>(Entries::placement::value,
+                                                static_cast<atoms_of_t<typename Entries::axis>*>(nullptr)),
+   ...);
+  return reader;
+}
+
+template <class Mesh, std::uint64_t Places, std::uint64_t Order>
+struct layout_of_code {
+  static constexpr entry_list entries = entries_of(Places, Order, Mesh::atoms);
+  template <int Position>
+  static constexpr int atom = entries.atom[Position];
+  template <int Atom>
+  using placement = typename placement_of_scalars<static_cast<int>(decode_place(Places, Atom).kind),
+                                                  static_cast<int>(decode_place(Places, Atom).dim),
+                                                  static_cast<int>(decode_place(Places, Atom).sections)>::type;
+  template <std::size_t... Positions>
+  static laid_out<Mesh, on<typename Mesh::template atom<static_cast<std::size_t>(atom<Positions>)>, placement<atom<Positions>>>...>
+  build(std::index_sequence<Positions...>);
+  using type = decltype(build(std::make_index_sequence<static_cast<std::size_t>(entries.count)>{}));
+};
+
+template <class Mesh, class... Entries>
+struct canonical {
+  static constexpr spec_reader<Mesh> reader = read_spec<Mesh, Entries...>();
+  static constexpr bool ok = check::every_axis_is_in_the_mesh<reader.error != spec_error::not_in_mesh, Mesh, Entries...>::ok &&
+                             check::an_axis_is_used_once<reader.error != spec_error::twice, Mesh, Entries...>::ok &&
+                             check::axes_share_no_ranks<reader.error != spec_error::overlap, Mesh, Entries...>::ok;
+  static constexpr layout_code code = encode(reader.builder.value);
+  using type = typename layout_of_code<Mesh, code.places, code.order>::type;
+};
+
+}  // namespace detail
+
+template <class Mesh, class... Entries>
+using layout = typename detail::canonical<Mesh, Entries...>::type;
+
+/// Type of a computed layout value (Places, Order from detail::encode).
+template <class Mesh, std::uint64_t Places, std::uint64_t Order>
+using layout_of_code_t = typename detail::layout_of_code<Mesh, Places, Order>::type;
+
+template <class Mesh, class... Entries>
+struct laid_out {
+  using mesh = Mesh;
+  static constexpr layout_value value = detail::read_spec<Mesh, Entries...>().builder.value;
+  static constexpr detail::layout_code code = detail::encode(value);
+};
+
+/// The layout type of the gradient.
+template <class Layout>
+struct grad_layout {
+  static constexpr detail::layout_code code = detail::encode(grad_of(Layout::value, Layout::mesh::sizes));
+  using type = layout_of_code_t<typename Layout::mesh, code.places, code.order>;
+};
+template <class Layout>
+using grad_layout_t = typename grad_layout<Layout>::type;
+
+}  // namespace plait::inline v0_1
