@@ -1,7 +1,7 @@
 #pragma once
 // The dense product on one thread: packed panels, a register tile, blocks of the summed dim in a fixed order.
 // One output element is always the same sequence of multiply-adds, whatever rows or columns are asked for beside it.
-#include "plait/cpu/lanes.hpp"
+#include "plait/cpu/matmul_pack.hpp"
 #include "plait/cpu/workspace.hpp"
 
 namespace plait::inline v0_1 {
@@ -9,16 +9,11 @@ namespace cpu_detail {
 
 #if defined(__clang__)
 #define PLAIT_UNROLL _Pragma("unroll")
+#define PLAIT_FULL_WIDTH __attribute__((min_vector_width(8 * vector_bytes)))  // else 512-bit vectors may be split in two
 #else
 #define PLAIT_UNROLL _Pragma("GCC unroll 16")
+#define PLAIT_FULL_WIDTH
 #endif
-
-/// An input matrix: element (i, p) of a, or (p, j) of b, with `p` the summed dim. `outer` strides over i or j.
-struct operand {
-  const void* data;
-  dtype type;
-  index outer, inner;
-};
 
 template <class S>
 struct tiling {
@@ -32,7 +27,7 @@ struct tiling {
 
 /// c[R, V * lanes] (+)= a b over `depth`; a holds R values a step, b holds V vectors a step.
 template <class S, int R, int V>
-inline void multiply_tile(index depth, const S* a, index a_step, const S* b, index b_step, S* c, index c_step, bool add) {
+PLAIT_FULL_WIDTH inline void multiply_tile(index depth, const S* a, index a_step, const S* b, index b_step, S* c, index c_step, bool add) {
   using vec = typename lanes_of<S>::type;
   constexpr int lanes = lanes_of<S>::count;
   vec acc[R][V];
@@ -106,72 +101,78 @@ inline void multiply_panels(index depth, const S* a, index a_step, const S* b, i
   }
 }
 
-/// Copies `count` <= P outer positions by `depth` inner ones into [depth][P], zeros beyond `count`.
-template <int P, class S, class T>
-void pack_panel(const T* from, index outer, index inner, index count, index depth, S* to) {
-  if (count < P) {
-    for (index p = 0; p < depth; ++p) {
-      for (index i = 0; i < P; ++i) to[p * P + i] = i < count ? convert<S>(from[i * outer + p * inner]) : S(0);
-    }
-  } else if (outer == 1) {
-    for (index p = 0; p < depth; ++p) {
-      for (int i = 0; i < P; ++i) to[p * P + i] = convert<S>(from[p * inner + i]);
-    }
-  } else {
-    for (int i = 0; i < P; ++i) {
-      for (index p = 0; p < depth; ++p) to[p * P + i] = convert<S>(from[i * outer + p * inner]);
-    }
-  }
-}
-
-template <int P, class S>
-void pack_panels(const operand& m, index start, index count, index start_depth, index depth, S* to) {
-  visit_float("matmul", m.type, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    if constexpr (sizeof(T) <= sizeof(S)) {
-      for (index at = 0; at < count; at += P, to += P * depth) {
-        const T* from = static_cast<const T*>(m.data) + (start + at) * m.outer + start_depth * m.inner;
-        pack_panel<P>(from, m.outer, m.inner, count - at < P ? count - at : P, depth, to);
-      }
-    }
-  });
-}
-
-/// c[M, N] (+)= a b with c of the summing type, row stride c_step.
+/// One block of the product: packs what is not readable as it lies, then runs over the tiles.
 template <class S>
-void multiply(index M, index N, index K, const operand& a, const operand& b, S* c, index c_step, bool add) {
+class multiplication {
   using shape = tiling<S>;
-  if (M <= 0 || N <= 0) return;
-  if (K <= 0) {
-    for (index i = 0; i < M && !add; ++i) {
-      for (index j = 0; j < N; ++j) c[i * c_step + j] = S(0);
-    }
-    return;
+
+ public:
+  multiplication(index M, index N, index K, const operand& a, const operand& b) : M_(M), N_(N), K_(K), a_(a), b_(b) {
+    const auto padded = [](index n, index step) { return (n + step - 1) / step * step; };
+    const index depth = least(K, shape::depth);
+    packed_a_ = scratch<S>(slot::pack_a, padded(least(M, shape::block_rows), shape::rows) * depth);
+    packed_b_ = scratch<S>(slot::pack_b, padded(least(N, shape::block_columns), shape::columns) * depth);
+    // A small matrix, or one read by few tiles, whose panels are already contiguous is not copied.
+    constexpr index small = 16384;
+    const dtype type = sizeof(S) == 8 ? dtype::f64 : dtype::f32;
+    direct_a_ = a.outer == 1 && a.type == type && (M * K <= small || N <= 2 * shape::columns);
+    direct_b_ = b.outer == 1 && b.type == type && (N * K <= small || M <= 2 * shape::rows);
   }
-  const index depth_max = K < shape::depth ? K : shape::depth;
-  const auto padded = [](index n, index step) { return (n + step - 1) / step * step; };
-  const index rows_max = M < shape::block_rows ? padded(M, shape::rows) : shape::block_rows;
-  const index columns_max = N < shape::block_columns ? padded(N, shape::columns) : shape::block_columns;
-  S* packed_a = scratch<S>(slot::pack_a, rows_max * depth_max);
-  S* packed_b = scratch<S>(slot::pack_b, columns_max * depth_max);
-  for (index j0 = 0; j0 < N; j0 += shape::block_columns) {
-    const index columns = N - j0 < shape::block_columns ? N - j0 : shape::block_columns;
-    for (index p0 = 0; p0 < K; p0 += shape::depth) {
-      const index depth = K - p0 < shape::depth ? K - p0 : shape::depth;
-      const bool add_here = add || p0 > 0;
-      pack_panels<shape::columns>(b, j0, columns, p0, depth, packed_b);
-      for (index i0 = 0; i0 < M; i0 += shape::block_rows) {
-        const index rows = M - i0 < shape::block_rows ? M - i0 : shape::block_rows;
-        pack_panels<shape::rows>(a, i0, rows, p0, depth, packed_a);
-        for (index j = 0; j < columns; j += shape::columns) {
-          for (index i = 0; i < rows; i += shape::rows) {
-            multiply_panels<S>(depth, packed_a + i * depth, shape::rows, packed_b + j * depth, shape::columns,
-                               c + (i0 + i) * c_step + j0 + j, c_step, rows - i < shape::rows ? rows - i : shape::rows,
-                               columns - j < shape::columns ? columns - j : shape::columns, add_here);
+
+  void run(S* c, index c_step, bool add) {
+    for (index j0 = 0; j0 < N_; j0 += shape::block_columns) {
+      const index columns = least(N_ - j0, shape::block_columns);
+      for (index p0 = 0; p0 < K_; p0 += shape::depth) {
+        const index depth = least(K_ - p0, shape::depth);
+        pack<shape::columns>(b_, direct_b_, j0, columns, p0, depth, packed_b_);
+        for (index i0 = 0; i0 < M_; i0 += shape::block_rows) {
+          const index rows = least(M_ - i0, shape::block_rows);
+          pack<shape::rows>(a_, direct_a_, i0, rows, p0, depth, packed_a_);
+          for (index j = 0; j < columns; j += shape::columns) {
+            const panel right = panel_at<shape::columns>(b_, direct_b_, j0, columns, j, p0, depth, packed_b_);
+            for (index i = 0; i < rows; i += shape::rows) {
+              const panel left = panel_at<shape::rows>(a_, direct_a_, i0, rows, i, p0, depth, packed_a_);
+              multiply_panels<S>(depth, left.data, left.step, right.data, right.step, c + (i0 + i) * c_step + j0 + j, c_step,
+                                 least(rows - i, shape::rows), least(columns - j, shape::columns), add || p0 > 0);
+            }
           }
         }
       }
     }
+  }
+
+ private:
+  struct panel {
+    const S* data;
+    index step;
+  };
+  static index least(index a, index b) { return a < b ? a : b; }
+
+  /// Packs `count` outer positions from `start`; a direct operand needs only its last, partial panel.
+  template <int P>
+  static void pack(const operand& m, bool direct, index start, index count, index p0, index depth, S* to) {
+    const index skip = direct ? count / P * P : 0;
+    pack_panels<P>(m, start + skip, count - skip, p0, depth, to + skip * depth);
+  }
+  template <int P>
+  static panel panel_at(const operand& m, bool direct, index start, index count, index at, index p0, index depth, const S* packed) {
+    if (direct && at + P <= count) return {static_cast<const S*>(m.data) + start + at + p0 * m.inner, m.inner};
+    return {packed + at * depth, P};
+  }
+
+  index M_, N_, K_;
+  operand a_, b_;
+  S *packed_a_, *packed_b_;
+  bool direct_a_, direct_b_;
+};
+
+/// c[M, N] (+)= a b with c of the summing type, row stride c_step.
+template <class S>
+void multiply(index M, index N, index K, const operand& a, const operand& b, S* c, index c_step, bool add) {
+  if (M <= 0 || N <= 0) return;
+  if (K > 0) return multiplication<S>(M, N, K, a, b).run(c, c_step, add);
+  for (index i = 0; i < M && !add; ++i) {
+    for (index j = 0; j < N; ++j) c[i * c_step + j] = S(0);
   }
 }
 

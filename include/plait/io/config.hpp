@@ -169,13 +169,14 @@ inline void read_shared(const fields& f, const family_defaults& defaults, model_
   c.hidden = f.whole("hidden_size");
   c.layers = f.whole("num_hidden_layers");
   if (c.layers > max_config_layers)
-    f.fail("num_hidden_layers", "is " + std::to_string(c.layers) + "; at most " + std::to_string(max_config_layers) + " is possible");
+    f.fail("num_hidden_layers",
+           "is " + std::to_string(c.layers) + "; at most " + std::to_string(max_config_layers) + " is possible");
   c.heads = f.whole("num_attention_heads");
   const json_value* kv = f.object().find("num_key_value_heads");
   c.kv_heads = kv && kv->is_null() ? c.heads : f.whole("num_key_value_heads", defaults.kv_heads);
   if (c.heads % c.kv_heads != 0)
-    f.fail("num_attention_heads", "is " + std::to_string(c.heads) + ", no multiple of num_key_value_heads (" +
-                                      std::to_string(c.kv_heads) + ")");
+    f.fail("num_attention_heads",
+           "is " + std::to_string(c.heads) + ", no multiple of num_key_value_heads (" + std::to_string(c.kv_heads) + ")");
   if (f.find("head_dim")) {
     c.head_dim = f.whole("head_dim");
   } else {
@@ -192,7 +193,8 @@ inline void read_shared(const fields& f, const family_defaults& defaults, model_
            "is " + std::to_string(c.experts) + "; at most " + std::to_string(max_config_experts) + " is possible");
   c.top_k = f.whole("num_experts_per_tok");
   if (c.top_k > c.experts)
-    f.fail("num_experts_per_tok", "is " + std::to_string(c.top_k) + ", but there are only " + std::to_string(c.experts) + " experts");
+    f.fail("num_experts_per_tok",
+           "is " + std::to_string(c.top_k) + ", but there are only " + std::to_string(c.experts) + " experts");
   c.rms_epsilon = f.number("rms_norm_eps", defaults.rms_epsilon);
   if (c.rms_epsilon <= 0 || c.rms_epsilon >= 1) f.fail("rms_norm_eps", "is not between 0 and 1; 1e-6 is usual");
   c.rope_theta = rope_theta(f, defaults.rope_theta);
@@ -259,8 +261,7 @@ inline constexpr config_family config_families[] = {{"mixtral", read_mixtral}, {
 
 /// Reads the text of a config.json; `file` is the name for error messages.
 inline model_config parse_config(std::string_view file, std::string text) {
-  if (text.size() > max_config_bytes)
-    throw input_error(file, "", "is larger than 16 MB; this is no model configuration");
+  if (text.size() > max_config_bytes) throw input_error(file, "", "is larger than 16 MB; this is no model configuration");
   const json_value tree = parse_json_tree(file, text);
   if (tree.type != json_value::kind::object)
     throw input_error(file, "", std::string("is ") + tree.kind_name() + ", not an object");

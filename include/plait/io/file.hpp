@@ -84,8 +84,7 @@ class input_file {
   void read(std::uint64_t offset, std::size_t count, void* out) const {
     char* to = static_cast<char*>(out);
     while (count > 0) {
-      const ssize_t got =
-          ::pread(file_.get(), to, std::min(count, std::size_t{1} << 30), static_cast<off_t>(offset));
+      const ssize_t got = ::pread(file_.get(), to, std::min(count, std::size_t{1} << 30), static_cast<off_t>(offset));
       if (got < 0 && errno == EINTR) continue;
       if (got < 0) throw input_error(path_, "", "cannot be read: " + detail::system_text(errno));
       if (got == 0) throw input_error(path_, "", "became shorter while it was read; leave the file alone while it loads");
@@ -106,8 +105,8 @@ class input_file {
 inline std::string read_text_file(const std::string& path, std::uint64_t limit) {
   const input_file file(path);
   if (file.size() > limit)
-    throw input_error(path, "", "is " + std::to_string(file.size()) + " bytes large; at most " + std::to_string(limit) +
-                                    " are accepted here");
+    throw input_error(
+        path, "", "is " + std::to_string(file.size()) + " bytes large; at most " + std::to_string(limit) + " are accepted here");
   std::string text(static_cast<std::size_t>(file.size()), '\0');
   file.read(0, text.size(), text.data());
   return text;
@@ -124,8 +123,8 @@ class output_file {
     if (name.empty() || path_.find('\0') != std::string::npos)
       throw output_error(path_, "creating the file", "not a usable file name");
     for (int attempt = 0;; ++attempt) {
-      temporary_ = folder_ + "/." + name.substr(0, 180) + ".partial-" + std::to_string(::getpid()) + "-" +
-                   std::to_string(counter++);
+      temporary_ =
+          folder_ + "/." + name.substr(0, 180) + ".partial-" + std::to_string(::getpid()) + "-" + std::to_string(counter++);
       const int fd = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
       if (fd >= 0) {
         file_ = detail::descriptor(fd);

@@ -183,8 +183,7 @@ class hf_folder {
     } else {
       read_index(index);
     }
-    std::sort(place_.begin(), place_.end(),
-              [](const placed& a, const placed& b) { return a.entry->name < b.entry->name; });
+    std::sort(place_.begin(), place_.end(), [](const placed& a, const placed& b) { return a.entry->name < b.entry->name; });
   }
 
   const std::string& path() const { return path_; }
@@ -234,7 +233,8 @@ class hf_folder {
     if (!reader.found()) throw input_error(shown, "weight_map", "is missing; download the model again");
     if (map.empty()) throw input_error(shown, "weight_map", "is empty; download the model again");
     std::sort(map.begin(), map.end());
-    const auto twice = std::adjacent_find(map.begin(), map.end(), [](const auto& a, const auto& b) { return a.first == b.first; });
+    const auto twice =
+        std::adjacent_find(map.begin(), map.end(), [](const auto& a, const auto& b) { return a.first == b.first; });
     if (twice != map.end())
       throw input_error(shown, "weight_map[" + in_quotes(twice->first) + "]", "is there twice; keep one of them");
     for (const std::string& file : names) add_file(file, shown, "weight_map");
@@ -247,8 +247,8 @@ class hf_folder {
     }
     for (std::uint32_t f = 0; f < files_.size(); ++f) {
       for (const tensor_entry& entry : files_[f]->entries()) {
-        const auto at = std::lower_bound(map.begin(), map.end(), entry.name,
-                                         [](const auto& m, const std::string& n) { return m.first < n; });
+        const auto at =
+            std::lower_bound(map.begin(), map.end(), entry.name, [](const auto& m, const std::string& n) { return m.first < n; });
         if (at == map.end() || at->first != entry.name || at->second != f) unlisted_.push_back(entry.name);
       }
     }

@@ -63,8 +63,8 @@ void parse_json(std::string_view file, std::string_view field, std::string_view 
   if (const std::size_t at = text.find('\0'); at != std::string_view::npos)
     throw input_error(file, field, "holds a NUL byte at byte " + std::to_string(at) + "; this is no JSON");
   detail::nlohmann_adapter adapter{file, field, events, depth};
-  const bool whole = nlohmann::json::sax_parse(text.begin(), text.end(), &adapter, nlohmann::json::input_format_t::json,
-                                               true, false);
+  const bool whole =
+      nlohmann::json::sax_parse(text.begin(), text.end(), &adapter, nlohmann::json::input_format_t::json, true, false);
   if (!whole) throw input_error(file, field, "is not valid JSON");
 }
 

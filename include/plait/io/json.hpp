@@ -18,9 +18,9 @@ struct json_events {
   virtual ~json_events() = default;
   virtual void null() = 0;
   virtual void boolean(bool value) = 0;
-  virtual void natural(std::uint64_t value) = 0;   ///< an integer without a sign
-  virtual void negative(std::int64_t value) = 0;   ///< an integer with a minus sign (also -0)
-  virtual void real(double value) = 0;             ///< anything with a point, an exponent, or too large for 64 bits
+  virtual void natural(std::uint64_t value) = 0;  ///< an integer without a sign
+  virtual void negative(std::int64_t value) = 0;  ///< an integer with a minus sign (also -0)
+  virtual void real(double value) = 0;            ///< anything with a point, an exponent, or too large for 64 bits
   virtual void string(std::string& value) = 0;
   virtual void begin_object() = 0;
   virtual void key(std::string& name) = 0;
@@ -56,14 +56,22 @@ struct json_value {
   }
   const char* kind_name() const {
     switch (type) {
-      case kind::null: return "null";
-      case kind::boolean: return "true or false";
-      case kind::natural: return "a number";
-      case kind::negative: return "a negative number";
-      case kind::real: return "a number with a fraction";
-      case kind::string: return "a text";
-      case kind::array: return "a list";
-      case kind::object: return "an object";
+      case kind::null:
+        return "null";
+      case kind::boolean:
+        return "true or false";
+      case kind::natural:
+        return "a number";
+      case kind::negative:
+        return "a negative number";
+      case kind::real:
+        return "a number with a fraction";
+      case kind::string:
+        return "a text";
+      case kind::array:
+        return "a list";
+      case kind::object:
+        return "an object";
     }
     return "?";
   }
@@ -74,8 +82,7 @@ namespace detail {
 inline void refuse_duplicates(std::string_view file, std::vector<std::string_view>& keys) {
   std::sort(keys.begin(), keys.end());
   const auto twice = std::adjacent_find(keys.begin(), keys.end());
-  if (twice != keys.end())
-    throw input_error(file, "field " + in_quotes(*twice), "appears twice in one object; keep one of them");
+  if (twice != keys.end()) throw input_error(file, "field " + in_quotes(*twice), "appears twice in one object; keep one of them");
 }
 
 struct tree_builder final : json_events {
@@ -160,13 +167,27 @@ inline void append_json_string(std::string& out, std::string_view text) {
       continue;
     }
     switch (code) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\b': out += "\\b"; break;
-      case '\f': out += "\\f"; break;
-      case '\n': out += "\\n"; break;
-      case '\r': out += "\\r"; break;
-      case '\t': out += "\\t"; break;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\b':
+        out += "\\b";
+        break;
+      case '\f':
+        out += "\\f";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
       default:
         if (code < 0x20) {
           out += "\\u00";

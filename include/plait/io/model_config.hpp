@@ -25,13 +25,13 @@ struct model_config {
   bool output_router_logits = false;  ///< transformers adds coefficient x balancing loss if and only if this is set
   bool tied = false;
   bool attention_bias = false;
-  bool query_key_norm = false;         ///< RMSNorm of each head's queries and keys
-  std::vector<bool> sparse_layer;      ///< layer i has experts
-  std::vector<std::int64_t> eos;       ///< empty: generation never stops by itself
-  std::int64_t bos = -1;               ///< -1: none
-  std::string dtype = "float32";       ///< float32, bfloat16, float16 or float64
+  bool query_key_norm = false;     ///< RMSNorm of each head's queries and keys
+  std::vector<bool> sparse_layer;  ///< layer i has experts
+  std::vector<std::int64_t> eos;   ///< empty: generation never stops by itself
+  std::int64_t bos = -1;           ///< -1: none
+  std::string dtype = "float32";   ///< float32, bfloat16, float16 or float64
   std::int64_t max_positions = 0;
-  std::string raw_text;                ///< config.json as it was read
+  std::string raw_text;  ///< config.json as it was read
 
   /// What the balancing loss is multiplied by in the loss: 0 where transformers does not add it.
   double aux_weight() const { return output_router_logits ? aux_coefficient : 0.0; }

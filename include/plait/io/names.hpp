@@ -271,7 +271,8 @@ inline disk_part parse_disk_name(std::string_view family, std::string_view disk_
   const detail::layer_name at = detail::split_layer(disk_name);
   if (at.layer < 0) return {std::string(disk_name)};
   std::string_view rest = at.rest;
-  if (!(detail::take(rest, names.block) || detail::take(rest, "mlp")) || !detail::take(rest, ".")) return {std::string(disk_name)};
+  if (!(detail::take(rest, names.block) || detail::take(rest, "mlp")) || !detail::take(rest, "."))
+    return {std::string(disk_name)};
   const std::string base = detail::layer_prefix(at.layer) + "mlp.";
   std::string_view tail = rest;
   if (detail::take(tail, "experts.")) {
@@ -297,8 +298,8 @@ inline float float_of_half(std::uint16_t bits) {
   const std::uint32_t fraction = bits & 1023u;
   if (exponent == 31) return std::bit_cast<float>(sign | 0x7f800000u | (fraction << 13));
   if (exponent == 0) {
-    const float small = static_cast<float>(fraction) * 0x1p-24f;
-    return sign ? -small : small;
+    const float tiny = static_cast<float>(fraction) * 0x1p-24f;
+    return sign ? -tiny : tiny;
   }
   return std::bit_cast<float>(sign | ((exponent + 112u) << 23) | (fraction << 13));
 }
@@ -327,10 +328,14 @@ inline void convert_with(const char* from, dtype to, void* out, std::size_t n, R
     }
   };
   switch (to) {
-    case dtype::f32: return each(float{}, [](auto v) { return static_cast<float>(v); });
-    case dtype::f64: return each(double{}, [](auto v) { return static_cast<double>(v); });
-    case dtype::bf16: return each(bfloat16{}, [](auto v) { return bfloat16_of(v); });
-    default: throw std::invalid_argument("convert_elements: only f32, f64 and bf16 can be made");
+    case dtype::f32:
+      return each(float{}, [](auto v) { return static_cast<float>(v); });
+    case dtype::f64:
+      return each(double{}, [](auto v) { return static_cast<double>(v); });
+    case dtype::bf16:
+      return each(bfloat16{}, [](auto v) { return bfloat16_of(v); });
+    default:
+      throw std::invalid_argument("convert_elements: only f32, f64 and bf16 can be made");
   }
 }
 
@@ -349,15 +354,17 @@ constexpr bool is_convertible(element type) {
 inline void convert_elements(element from, const void* in, dtype to, void* out, std::size_t n) {
   const char* bytes = static_cast<const char*>(in);
   switch (from) {
-    case element::f32: return detail::convert_with<float>(bytes, to, out, n, [](float v) { return v; });
-    case element::f64: return detail::convert_with<double>(bytes, to, out, n, [](double v) { return v; });
+    case element::f32:
+      return detail::convert_with<float>(bytes, to, out, n, [](float v) { return v; });
+    case element::f64:
+      return detail::convert_with<double>(bytes, to, out, n, [](double v) { return v; });
     case element::bf16:
-      return detail::convert_with<std::uint16_t>(bytes, to, out, n, [](std::uint16_t v) {
-        return std::bit_cast<float>(static_cast<std::uint32_t>(v) << 16);
-      });
+      return detail::convert_with<std::uint16_t>(
+          bytes, to, out, n, [](std::uint16_t v) { return std::bit_cast<float>(static_cast<std::uint32_t>(v) << 16); });
     case element::f16:
       return detail::convert_with<std::uint16_t>(bytes, to, out, n, [](std::uint16_t v) { return detail::float_of_half(v); });
-    default: throw std::invalid_argument("convert_elements: only F32, F64, BF16 and F16 can be read");
+    default:
+      throw std::invalid_argument("convert_elements: only F32, F64, BF16 and F16 can be read");
   }
 }
 
@@ -393,8 +400,9 @@ inline void require_tensor(const hf_folder::location& at, std::span<const std::i
   at.file->require_loadable(entry);
   const auto found = entry.shape();
   if (!std::equal(found.begin(), found.end(), shape.begin(), shape.end()))
-    throw input_error(at.file->path(), field,
-                      "has shape " + shape_text(found) + ", config.json asks for " + shape_text(shape) + "; use the matching file");
+    throw input_error(
+        at.file->path(), field,
+        "has shape " + shape_text(found) + ", config.json asks for " + shape_text(shape) + "; use the matching file");
   if (!is_convertible(entry.type))
     throw input_error(at.file->path(), field,
                       std::string("is of type ") + name_of(entry.type) + "; F32, BF16, F16 and F64 can be loaded");
@@ -405,8 +413,7 @@ inline hf_folder::location find_whole(const hf_folder& folder, const family_name
   hf_folder::location found;
   for (const std::string& name : whole_names(names, memory_name)) {
     const hf_folder::location at = folder.find(name);
-    if (at && found)
-      throw input_error(folder.path(), "tensor " + in_quotes(name), "is there under two names; remove one");
+    if (at && found) throw input_error(folder.path(), "tensor " + in_quotes(name), "is there under two names; remove one");
     if (at) found = at;
   }
   return found;
@@ -431,7 +438,8 @@ inline void load_box(const hf_folder& folder, std::string_view family, std::stri
   char* bytes = static_cast<char*>(out);
   if (const hf_folder::location whole = detail::find_whole(folder, names, memory_name)) {
     detail::require_tensor(whole, shape);
-    return detail::read_converted(*whole.file, *whole.entry, {start.begin(), start.end()}, {count.begin(), count.end()}, to, bytes);
+    return detail::read_converted(*whole.file, *whole.entry, {start.begin(), start.end()}, {count.begin(), count.end()}, to,
+                                  bytes);
   }
   for (const tensor_read& read : plan_reads(family, memory_name, shape, start, count)) {
     const hf_folder::location at = folder.find(read.name);
@@ -494,7 +502,8 @@ inline checkpoint_report check_checkpoint(const hf_folder& folder, const model_c
   for (std::string& name : folder.names())
     if (!std::binary_search(used.begin(), used.end(), name)) report.unexpected.push_back(std::move(name));
   if (!report.unexpected.empty())
-    report.warnings.push_back(std::to_string(report.unexpected.size()) + " tensors belong to no parameter and are ignored, the first is " +
+    report.warnings.push_back(std::to_string(report.unexpected.size()) +
+                              " tensors belong to no parameter and are ignored, the first is " +
                               in_quotes(report.unexpected.front()));
   return report;
 }

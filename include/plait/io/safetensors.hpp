@@ -32,8 +32,28 @@ static_assert(std::endian::native == std::endian::little, "safetensors data are 
 
 /// The element types of the format, in the order in which writers sort tensors (the last ones come first in a file).
 enum class element : std::uint8_t {
-  boolean, f4, f6_e2m3, f6_e3m2, u8, i8, f8_e5m2, f8_e4m3, f8_e8m0, f8_e4m3fnuz, f8_e5m2fnuz,
-  i16, u16, f16, bf16, i32, u32, f32, c64, f64, i64, u64
+  boolean,
+  f4,
+  f6_e2m3,
+  f6_e3m2,
+  u8,
+  i8,
+  f8_e5m2,
+  f8_e4m3,
+  f8_e8m0,
+  f8_e4m3fnuz,
+  f8_e5m2fnuz,
+  i16,
+  u16,
+  f16,
+  bf16,
+  i32,
+  u32,
+  f32,
+  c64,
+  f64,
+  i64,
+  u64
 };
 
 struct element_facts {
@@ -42,10 +62,10 @@ struct element_facts {
 };
 
 inline constexpr element_facts element_table[] = {
-    {"BOOL", 8},    {"F4", 4},           {"F6_E2M3", 6},     {"F6_E3M2", 6}, {"U8", 8},   {"I8", 8},
-    {"F8_E5M2", 8}, {"F8_E4M3", 8},      {"F8_E8M0", 8},     {"F8_E4M3FNUZ", 8},          {"F8_E5M2FNUZ", 8},
-    {"I16", 16},    {"U16", 16},         {"F16", 16},        {"BF16", 16},   {"I32", 32}, {"U32", 32},
-    {"F32", 32},    {"C64", 64},         {"F64", 64},        {"I64", 64},    {"U64", 64}};
+    {"BOOL", 8},    {"F4", 4},      {"F6_E2M3", 6}, {"F6_E3M2", 6},     {"U8", 8},          {"I8", 8},
+    {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}, {"I16", 16},
+    {"U16", 16},    {"F16", 16},    {"BF16", 16},   {"I32", 32},        {"U32", 32},        {"F32", 32},
+    {"C64", 64},    {"F64", 64},    {"I64", 64},    {"U64", 64}};
 
 constexpr const char* name_of(element type) { return element_table[static_cast<std::size_t>(type)].name; }
 constexpr unsigned bits_of(element type) { return element_table[static_cast<std::size_t>(type)].bits; }
@@ -59,23 +79,36 @@ inline std::optional<element> element_named(std::string_view name) {
 /// The library's type for an element type, where it has one.
 constexpr std::optional<dtype> dtype_of(element type) {
   switch (type) {
-    case element::f32: return dtype::f32;
-    case element::f64: return dtype::f64;
-    case element::bf16: return dtype::bf16;
-    case element::i32: return dtype::i32;
-    case element::i64: return dtype::i64;
-    case element::u8: return dtype::u8;
-    default: return std::nullopt;
+    case element::f32:
+      return dtype::f32;
+    case element::f64:
+      return dtype::f64;
+    case element::bf16:
+      return dtype::bf16;
+    case element::i32:
+      return dtype::i32;
+    case element::i64:
+      return dtype::i64;
+    case element::u8:
+      return dtype::u8;
+    default:
+      return std::nullopt;
   }
 }
 constexpr element element_of(dtype type) {
   switch (type) {
-    case dtype::f32: return element::f32;
-    case dtype::f64: return element::f64;
-    case dtype::bf16: return element::bf16;
-    case dtype::i32: return element::i32;
-    case dtype::i64: return element::i64;
-    case dtype::u8: return element::u8;
+    case dtype::f32:
+      return element::f32;
+    case dtype::f64:
+      return element::f64;
+    case dtype::bf16:
+      return element::bf16;
+    case dtype::i32:
+      return element::i32;
+    case dtype::i64:
+      return element::i64;
+    case dtype::u8:
+      return element::u8;
   }
   return element::u8;
 }
@@ -114,9 +147,7 @@ inline std::string shape_text(std::span<const std::int64_t> shape) {
 
 namespace detail {
 
-inline bool checked_multiply(std::uint64_t a, std::uint64_t b, std::uint64_t& out) {
-  return !__builtin_mul_overflow(a, b, &out);
-}
+inline bool checked_multiply(std::uint64_t a, std::uint64_t b, std::uint64_t& out) { return !__builtin_mul_overflow(a, b, &out); }
 
 /// Turns the events of a header into entries. Nothing is kept but what an entry needs.
 class header_reader final : public json_events {
@@ -159,10 +190,17 @@ class header_reader final : public json_events {
   void begin_object() override {
     if (skipping()) return enter_skipped(true);
     switch (where_) {
-      case place::before: where_ = place::top; return;
-      case place::metadata_value: where_ = place::metadata; return;
-      case place::entry_value: where_ = place::entry; return;
-      default: scalar("an object");
+      case place::before:
+        where_ = place::top;
+        return;
+      case place::metadata_value:
+        where_ = place::metadata;
+        return;
+      case place::entry_value:
+        where_ = place::entry;
+        return;
+      default:
+        scalar("an object");
     }
   }
   void begin_array() override {
@@ -192,8 +230,8 @@ class header_reader final : public json_events {
         throw input_error(file_, "header", "has more than " + std::to_string(max_tensors) + " tensors; split the file");
       if (name.size() > max_name_bytes)
         throw input_error(file_, "tensor " + in_quotes(name, 60),
-                          "has a name of " + std::to_string(name.size()) + " bytes; at most " +
-                              std::to_string(max_name_bytes) + " are accepted");
+                          "has a name of " + std::to_string(name.size()) + " bytes; at most " + std::to_string(max_name_bytes) +
+                              " are accepted");
       entry_ = {};
       entry_.name = std::move(name);
       elements_ = 1;
@@ -243,7 +281,20 @@ class header_reader final : public json_events {
   }
 
  private:
-  enum class place { before, top, metadata_value, metadata, entry_value, entry, dtype, shape_value, shape, offsets_value, offsets, after };
+  enum class place {
+    before,
+    top,
+    metadata_value,
+    metadata,
+    entry_value,
+    entry,
+    dtype,
+    shape_value,
+    shape,
+    offsets_value,
+    offsets,
+    after
+  };
 
   bool skipping() const { return skip_next_ || !skipped_.empty(); }
   void enter_skipped(bool) {
@@ -267,18 +318,26 @@ class header_reader final : public json_events {
   void scalar(const char* kind) {
     if (skipping()) return after_skipped();
     switch (where_) {
-      case place::before: throw input_error(file_, "header", std::string("is ") + kind + ", not an object");
+      case place::before:
+        throw input_error(file_, "header", std::string("is ") + kind + ", not an object");
       case place::metadata_value:
         throw input_error(file_, "__metadata__", std::string("is ") + kind + ", not an object of texts");
       case place::metadata:
         throw input_error(file_, "__metadata__", "field " + in_quotes(metadata_key_, 60) + " is " + kind + ", not a text");
-      case place::entry_value: fail(std::string("is ") + kind + ", not an object");
-      case place::dtype: fail(std::string("dtype is ") + kind + ", not a text");
-      case place::shape_value: fail(std::string("shape is ") + kind + ", not a list");
-      case place::shape: fail(std::string("shape holds ") + kind + ", where only whole numbers from 0 on belong");
-      case place::offsets_value: fail(std::string("data_offsets is ") + kind + ", not a list");
-      case place::offsets: fail(std::string("data_offsets holds ") + kind + ", where only whole numbers from 0 on belong");
-      default: throw input_error(file_, "header", std::string("holds ") + kind + " in a wrong place");
+      case place::entry_value:
+        fail(std::string("is ") + kind + ", not an object");
+      case place::dtype:
+        fail(std::string("dtype is ") + kind + ", not a text");
+      case place::shape_value:
+        fail(std::string("shape is ") + kind + ", not a list");
+      case place::shape:
+        fail(std::string("shape holds ") + kind + ", where only whole numbers from 0 on belong");
+      case place::offsets_value:
+        fail(std::string("data_offsets is ") + kind + ", not a list");
+      case place::offsets:
+        fail(std::string("data_offsets holds ") + kind + ", where only whole numbers from 0 on belong");
+      default:
+        throw input_error(file_, "header", std::string("holds ") + kind + " in a wrong place");
     }
   }
   void add_dimension(std::uint64_t value) {
@@ -337,9 +396,9 @@ class safetensors_file {
     std::uint64_t length = 0;
     file_.read(0, 8, &length);
     if (length > max_header_bytes)
-      throw input_error(this->path(), "header length", "is " + std::to_string(length) + "; at most " +
-                                                           std::to_string(max_header_bytes) +
-                                                           " is allowed (is this a safetensors file?)");
+      throw input_error(this->path(), "header length",
+                        "is " + std::to_string(length) + "; at most " + std::to_string(max_header_bytes) +
+                            " is allowed (is this a safetensors file?)");
     if (length > size - 8)
       throw input_error(this->path(), "header length",
                         "is " + std::to_string(length) + ", but the file ends before that; copy it again");
@@ -436,8 +495,8 @@ class safetensors_file {
 
   void require_loadable(const tensor_entry& entry) const {
     if (entry.rank > max_loaded_rank)
-      refuse(entry, "has " + std::to_string(entry.rank) + " dimensions; at most " + std::to_string(max_loaded_rank) +
-                        " can be loaded");
+      refuse(entry,
+             "has " + std::to_string(entry.rank) + " dimensions; at most " + std::to_string(max_loaded_rank) + " can be loaded");
     if (!entry.loadable) refuse(entry, "has a dimension above 2^63");
   }
 
@@ -465,11 +524,13 @@ class safetensors_file {
       at = entry.end;
     }
     if (at > data_bytes)
-      throw input_error(path(), "data", "are cut off: the tensors need " + std::to_string(at) + " bytes, the file has " +
-                                            std::to_string(data_bytes) + "; copy it again");
+      throw input_error(path(), "data",
+                        "are cut off: the tensors need " + std::to_string(at) + " bytes, the file has " +
+                            std::to_string(data_bytes) + "; copy it again");
     if (at < data_bytes)
-      throw input_error(path(), "data", "are followed by " + std::to_string(data_bytes - at) +
-                                            " bytes that belong to no tensor; write the file again");
+      throw input_error(
+          path(), "data",
+          "are followed by " + std::to_string(data_bytes - at) + " bytes that belong to no tensor; write the file again");
   }
 
   input_file file_;

@@ -9,6 +9,15 @@ namespace plait::inline v0_1 {
 
 inline constexpr int max_atoms = 8;
 
+namespace detail {
+template <class... Atoms, class... Wanted>
+constexpr std::uint32_t mask_of(atom_list<Wanted...>*) {
+  std::uint32_t bits = 0;
+  ((bits |= position_of<Wanted, Atoms...>() < 0 ? 0x80000000u : 1u << (position_of<Wanted, Atoms...>() & 31)), ...);
+  return bits;
+}
+}  // namespace detail
+
 /// struct node : plait::mesh<dp, tp> {};
 template <class... Atoms>
 struct mesh {
@@ -23,15 +32,7 @@ struct mesh {
 
   /// Bit i is set for each atom of Axis that is the mesh's i-th; the top bit if some atom is not of this mesh.
   template <class Axis>
-  static constexpr std::uint32_t mask = mask_of(static_cast<atoms_of_t<Axis>*>(nullptr));
-
- private:
-  template <class... Wanted>
-  static constexpr std::uint32_t mask_of(detail::atom_list<Wanted...>*) {
-    std::uint32_t bits = 0;
-    ((bits |= index<Wanted> < 0 ? 0x80000000u : 1u << (index<Wanted> & 31)), ...);
-    return bits;
-  }
+  static constexpr std::uint32_t mask = detail::mask_of<Atoms...>(static_cast<atoms_of_t<Axis>*>(nullptr));
 };
 
 namespace detail {

@@ -16,6 +16,10 @@ struct moe_gate_up_colwise : style<Axis, StridedShard<1, 2>, StridedShard<1, 2>,
 template <class Axis>
 struct moe_down_rowwise : style<Axis, Shard<2>, Replicate, Shard<-1>, stays<Partial>> {};
 
+/// A router whose experts are all here (cut inside, or whole): weight, input and scores Replicate.
+template <class Axis>
+struct router : style<Axis, Replicate, Replicate, Replicate, stays<Replicate>> {};
+
 /// The router of experts on Axis: weight, input, logits and scores are Replicate, entered together with the experts' input, so
 /// that all their gradients are pending sums which join before the one reduction.
 template <class Axis>

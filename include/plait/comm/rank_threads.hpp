@@ -1,0 +1,360 @@
+#pragma once
+// Ranks as threads of one process: the embedded communicator. Reductions run in rank order, so results do not depend on timing;
+// an exception on one rank releases the others and is rethrown; a checking mode compares calls before any data moves.
+#include <condition_variable>
+#include <cstring>
+#include <exception>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "plait/comm/communicator.hpp"
+#include "plait/runtime/context.hpp"
+
+namespace plait::inline v0_1 {
+
+/// Thrown on ranks that were waiting when another one failed.
+struct rank_released : std::runtime_error {
+  rank_released() : std::runtime_error("plait: released, because another rank failed") {}
+};
+
+struct rank_options {
+  bool check = true;  // compare op, type and count of every collective between ranks before moving data
+};
+
+namespace detail {
+
+/// State shared by the members of one group.
+class rank_group {
+ public:
+  rank_group(int size, const backend& ops, bool check) : size_(size), ops_(&ops), check_(check) {}
+
+  std::uint64_t post(int rank, std::uint64_t number, const collective& call) {
+    std::unique_lock lock(mutex_);
+    if (failed_) throw rank_released();
+    slot& s = at(number);
+    s.call[static_cast<std::size_t>(rank)] = call;
+    if (++s.posted == size_) {
+      if (check_) verify(s, number);
+      wake_.notify_all();
+    }
+    return number;
+  }
+
+  void complete(int rank, std::uint64_t number) {
+    slot* s = nullptr;
+    {
+      std::unique_lock lock(mutex_);
+      s = &at(number);
+      await(lock, [&] { return s->posted == size_; });
+      if (!s->error.empty()) throw std::logic_error(s->error);
+    }
+    const collective& mine = s->call[static_cast<std::size_t>(rank)];
+    const execution exec{};
+    const std::size_t element = size_of(mine.type);
+    const std::size_t block = static_cast<std::size_t>(mine.count) * element;
+    const std::size_t n = static_cast<std::size_t>(size_);
+    std::vector<char> scratch;
+    switch (mine.kind) {
+      case collective_kind::all_gather:
+        for (std::size_t m = 0; m < n; ++m) copy(static_cast<char*>(mine.out) + m * block, s->call[m].in, block);
+        break;
+      case collective_kind::all_to_all:
+        for (std::size_t m = 0; m < n; ++m)
+          copy(static_cast<char*>(mine.out) + m * block,
+               static_cast<const char*>(s->call[m].in) + static_cast<std::size_t>(rank) * block, block);
+        break;
+      case collective_kind::reduce_scatter:
+        reduce(exec, *s, static_cast<std::size_t>(rank) * block, mine.out, mine.count, mine.type, false);
+        break;
+      case collective_kind::all_reduce: {
+        // Each rank reduces its share of the elements, then takes the others' shares: n times less work than everyone summing all.
+        const std::int64_t share = (mine.count + size_ - 1) / size_;
+        const std::int64_t begin = std::min<std::int64_t>(share * rank, mine.count);
+        const std::int64_t end = std::min<std::int64_t>(begin + share, mine.count);
+        scratch.resize(static_cast<std::size_t>(end - begin) * element);
+        reduce(exec, *s, static_cast<std::size_t>(begin) * element, scratch.data(), end - begin, mine.type, mine.maximum);
+        arrive(*s, s->reduced);  // nobody reads an input any more: outputs may be written, also in place
+        copy(static_cast<char*>(mine.out) + static_cast<std::size_t>(begin) * element, scratch.data(), scratch.size());
+        arrive(*s, s->shared);
+        for (int m = 0; m < size_; ++m) {
+          if (m == rank) continue;
+          const std::int64_t low = std::min<std::int64_t>(share * m, mine.count);
+          const std::int64_t high = std::min<std::int64_t>(low + share, mine.count);
+          const std::size_t offset = static_cast<std::size_t>(low) * element;
+          copy(static_cast<char*>(mine.out) + offset, static_cast<const char*>(s->call[static_cast<std::size_t>(m)].out) + offset,
+               static_cast<std::size_t>(high - low) * element);
+        }
+        break;
+      }
+      case collective_kind::send:
+      case collective_kind::receive: break;
+    }
+    std::unique_lock lock(mutex_);
+    ++s->finished;
+    if (s->finished == size_) wake_.notify_all();
+    await(lock, [&] { return s->finished == size_; });  // my input may still be read until here
+    if (++s->left == size_) retire();
+  }
+
+  /// Point to point: the receiver copies once the sender has posted; the sender waits until it is read.
+  void send(int from, int to, const void* data, std::size_t bytes) {
+    std::unique_lock lock(mutex_);
+    letter& l = mail_[{from, to}];
+    await(lock, [&] { return !l.full; });
+    l = {data, bytes, true};
+    wake_.notify_all();
+    await(lock, [&] { return !l.full; });
+  }
+  void receive(int from, int to, void* data, std::size_t bytes) {
+    std::unique_lock lock(mutex_);
+    letter& l = mail_[{from, to}];
+    await(lock, [&] { return l.full; });
+    if (l.bytes != bytes) throw std::logic_error("plait: a receive of " + std::to_string(bytes) + " bytes meets a send of " + std::to_string(l.bytes));
+    copy(data, l.data, bytes);
+    l.full = false;
+    wake_.notify_all();
+  }
+
+  void fail() {
+    std::lock_guard lock(mutex_);
+    failed_ = true;
+    wake_.notify_all();
+  }
+  int size() const { return size_; }
+
+ private:
+  struct slot {
+    explicit slot(int n) : call(static_cast<std::size_t>(n)) {}
+    std::vector<collective> call;
+    int posted = 0, reduced = 0, shared = 0, finished = 0, left = 0;
+    std::string error;
+  };
+  struct letter {
+    const void* data = nullptr;
+    std::size_t bytes = 0;
+    bool full = false;
+  };
+
+  static void copy(void* to, const void* from, std::size_t bytes) {
+    if (bytes != 0) std::memcpy(to, from, bytes);
+  }
+  slot& at(std::uint64_t number) {
+    while (first_ + slots_.size() <= number) slots_.emplace_back(std::make_unique<slot>(size_));
+    return *slots_[static_cast<std::size_t>(number - first_)];
+  }
+  void retire() {
+    while (!slots_.empty() && slots_.front()->left == size_) {
+      slots_.pop_front();
+      ++first_;
+    }
+  }
+  template <class Ready>
+  void await(std::unique_lock<std::mutex>& lock, Ready ready) {
+    wake_.wait(lock, [&] { return failed_ || ready(); });
+    if (!ready()) throw rank_released();
+  }
+  void arrive(slot&, int& counter) {
+    std::unique_lock lock(mutex_);
+    if (++counter == size_) wake_.notify_all();
+    await(lock, [&] { return counter == size_; });
+  }
+  void reduce(const execution& exec, const slot& s, std::size_t offset, void* out, std::int64_t count, dtype type, bool maximum) const {
+    std::vector<const void*> from;
+    for (const collective& c : s.call) from.push_back(static_cast<const char*>(c.in) + offset);
+    view v;
+    v.data = out;
+    v.type = type;
+    v.rank = 1;
+    v.extent[0] = count;
+    ops_->reduce(exec, from.data(), static_cast<int>(from.size()), v, maximum);
+  }
+  void verify(slot& s, std::uint64_t number) const {
+    const collective& a = s.call[0];
+    for (std::size_t r = 1; r < s.call.size(); ++r) {
+      const collective& b = s.call[r];
+      if (a.kind == b.kind && a.type == b.type && a.count == b.count && a.maximum == b.maximum) continue;
+      s.error = "plait: collective " + std::to_string(number) + " of a group differs between its ranks: rank 0 called " + text(a) + ", rank " +
+                std::to_string(r) + " called " + text(b);
+      return;
+    }
+  }
+  static std::string text(const collective& c) {
+    return std::string(name_of(c.kind)) + " of " + std::to_string(c.count) + " " + name_of(c.type) + (c.maximum ? " (maximum)" : "") +
+           " at '" + c.where + "'";
+  }
+
+  const int size_;
+  const backend* ops_;
+  const bool check_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<std::unique_ptr<slot>> slots_;
+  std::uint64_t first_ = 0;
+  std::map<std::pair<int, int>, letter> mail_;
+  bool failed_ = false;
+};
+
+}  // namespace detail
+
+/// One rank's end of a group. Models every communicator concept.
+class rank_communicator final : public any_communicator {
+ public:
+  rank_communicator(std::shared_ptr<detail::rank_group> group, int rank) : group_(std::move(group)), rank_(rank) {}
+  int rank() const override { return rank_; }
+  int size() const override { return group_->size(); }
+  ticket start(const collective& call) override {
+    if (call.kind == collective_kind::send || call.kind == collective_kind::receive) {
+      letters_[next_letter_] = call;
+      return {next_letter_++};
+    }
+    return {group_->post(rank_, next_++, call)};
+  }
+  void wait(ticket t) override {
+    const auto letter = letters_.find(t.number);
+    if (letter == letters_.end()) {
+      group_->complete(rank_, t.number);
+      return;
+    }
+    const collective call = letter->second;
+    letters_.erase(letter);
+    const std::size_t bytes = static_cast<std::size_t>(call.count) * size_of(call.type);
+    if (call.kind == collective_kind::send) group_->send(rank_, call.peer, call.in, bytes);
+    else group_->receive(call.peer, rank_, call.out, bytes);
+  }
+  ticket start_all_gather(const void* in, void* out, std::int64_t count, dtype type) {
+    return start({collective_kind::all_gather, in, out, count, type});
+  }
+  ticket start_reduce_scatter(const void* in, void* out, std::int64_t count, dtype type) {
+    return start({collective_kind::reduce_scatter, in, out, count, type});
+  }
+  ticket start_all_reduce(const void* in, void* out, std::int64_t count, dtype type, bool maximum) {
+    return start({collective_kind::all_reduce, in, out, count, type, maximum});
+  }
+  ticket start_all_to_all(const void* in, void* out, std::int64_t count, dtype type) {
+    return start({collective_kind::all_to_all, in, out, count, type});
+  }
+  ticket start_send(int peer, const void* in, std::int64_t count, dtype type) {
+    return start({collective_kind::send, in, nullptr, count, type, false, peer});
+  }
+  ticket start_receive(int peer, void* out, std::int64_t count, dtype type) {
+    return start({collective_kind::receive, nullptr, out, count, type, false, peer});
+  }
+
+ private:
+  std::shared_ptr<detail::rank_group> group_;
+  int rank_;
+  std::uint64_t next_ = 0;
+  std::uint64_t next_letter_ = 1ull << 62;  // apart from collectives' numbers
+  std::map<std::uint64_t, collective> letters_;
+};
+static_assert(can_all_gather<rank_communicator> && can_reduce_scatter<rank_communicator> && can_all_reduce<rank_communicator> &&
+              can_all_to_all<rank_communicator> && can_send_receive<rank_communicator>);
+
+/// All ranks of one mesh, in this process.
+class rank_world {
+ public:
+  rank_world(const mesh_shape& mesh, const backend& ops, rank_options options = {}) : mesh_(mesh), ops_(&ops), options_(options) {}
+
+  std::shared_ptr<detail::rank_group> group(std::uint32_t mask, int first_rank) {
+    std::lock_guard lock(mutex_);
+    std::shared_ptr<detail::rank_group>& g = groups_[{mask, first_rank}];
+    if (g == nullptr) {
+      g = std::make_shared<detail::rank_group>(mesh_.group_size(mask), *ops_, options_.check);
+      if (failed_) g->fail();
+    }
+    return g;
+  }
+  void fail(std::exception_ptr why, bool released) {
+    std::lock_guard lock(mutex_);
+    if (!released && (first_ == nullptr || first_is_release_)) {
+      first_ = why;
+      first_is_release_ = false;
+    } else if (first_ == nullptr) {
+      first_ = why;
+      first_is_release_ = true;
+    }
+    failed_ = true;
+    for (auto& g : groups_) g.second->fail();
+  }
+  void rethrow() const {
+    if (first_ != nullptr) std::rethrow_exception(first_);
+  }
+  const mesh_shape& mesh() const { return mesh_; }
+
+ private:
+  mesh_shape mesh_;
+  const backend* ops_;
+  rank_options options_;
+  std::mutex mutex_;
+  std::map<std::pair<std::uint32_t, int>, std::shared_ptr<detail::rank_group>> groups_;
+  bool failed_ = false, first_is_release_ = false;
+  std::exception_ptr first_;
+};
+
+/// A rank's communicators, made as they are asked for.
+class rank_communicators final : public communicator_source {
+ public:
+  rank_communicators(rank_world& world, int rank) : world_(world), rank_(rank) {}
+  any_communicator& group(std::uint32_t mask) override {
+    std::unique_ptr<rank_communicator>& c = made_[mask];
+    if (c == nullptr) {
+      int at[max_atoms] = {}, first[max_atoms] = {};
+      world_.mesh().coordinates(rank_, at);
+      int position = 0;
+      for (int a = 0; a < world_.mesh().atoms; ++a) {
+        const bool spans = (mask >> a & 1u) != 0;
+        first[a] = spans ? 0 : at[a];
+        if (spans) position = position * world_.mesh().size[a] + at[a];
+      }
+      c = std::make_unique<rank_communicator>(world_.group(mask, world_.mesh().rank_of(first)), position);
+    }
+    return *c;
+  }
+
+ private:
+  rank_world& world_;
+  int rank_;
+  std::map<std::uint32_t, std::unique_ptr<rank_communicator>> made_;
+};
+
+/// Runs body(context&) once per rank of `mesh`, each in a thread of its own (in this one if there is only one rank), and rethrows
+/// the first exception of any rank after all have stopped.
+template <class Body>
+void run_ranks(const mesh_shape& mesh, const backend& ops, Body body, rank_options options = {}) {
+  rank_world world(mesh, ops, options);
+  const auto one = [&](int rank) {
+    try {
+      rank_communicators communicators(world, rank);
+      fault_record faults;
+      context c;
+      c.ops = &ops;
+      c.exec.faults = &faults;
+      c.mesh = mesh;
+      c.rank = rank;
+      mesh.coordinates(rank, c.coordinate);
+      c.communicators = &communicators;
+      body(c);
+    } catch (const rank_released&) {
+      world.fail(std::current_exception(), true);
+    } catch (...) {
+      world.fail(std::current_exception(), false);
+    }
+  };
+  const int n = mesh.ranks();
+  if (n == 1) {
+    one(0);
+  } else {
+    std::vector<std::thread> threads;
+    for (int r = 0; r < n; ++r) threads.emplace_back(one, r);
+    for (std::thread& t : threads) t.join();
+  }
+  world.rethrow();
+}
+
+}  // namespace plait::inline v0_1

@@ -1,0 +1,271 @@
+#pragma once
+// A decoder-only transformer with dense and mixture-of-experts layers, written once in typed ops. Its weights' layouts, the
+// regions' layouts and the output moves all come from the plan; nothing here names a collective. What does not fit does not
+// compile.
+#include <cmath>
+#include <optional>
+
+#include "plait/io/model_config.hpp"
+#include "plait/model/batch.hpp"
+#include "plait/model/decoder_table.hpp"
+#include "plait/ops/attention.hpp"
+#include "plait/ops/experts.hpp"
+#include "plait/ops/loss.hpp"
+#include "plait/ops/recompute.hpp"
+#include "plait/plan/covers.hpp"
+#include "plait/tensor/uniform_layout.hpp"
+#include "plait/train/parameter_store.hpp"
+
+namespace plait::inline v0_1 {
+
+enum class recomputation : unsigned char { none, layer, experts };
+
+struct decoder_options {
+  recomputation recompute = recomputation::none;
+};
+
+/// Output of a layer: the residual stream and, from sparse layers, the router's statistics.
+template <class Stream, class Statistics>
+struct layer_output {
+  Stream x;
+  std::optional<Statistics> statistics;
+  template <class Visitor>
+  void each(Visitor visit) {
+    visit(x);
+    if (statistics) visit(*statistics);
+  }
+};
+
+template <class Logits, class Scalar, class Statistics>
+struct decoder_output {
+  Logits logits;
+  std::optional<Scalar> loss;            // cross entropy + aux_weight * balancing loss
+  std::optional<Scalar> aux_loss;        // balancing loss of this slice, before any weight
+  std::optional<Statistics> statistics;  // [2, E]: choices per expert and probability sums, all layers, all valid tokens
+};
+
+template <class Plan, class Model>
+class decoder {
+  static consteval int row(const char* name) { return row_of<Model>(name); }
+
+ public:
+  static_assert(covers<Plan, Model>);
+  using mesh = typename Plan::mesh;
+  using element = typename Plan::precision::compute;
+  using stat = statistic_t<element>;
+  template <int Rank>
+  using any_extents = std::conditional_t<Rank == 1, extents<dyn>, std::conditional_t<Rank == 2, extents<dyn, dyn>, extents<dyn, dyn, dyn>>>;
+  using numbers = detail::resolved_table<Plan, Model>;
+
+  template <int Point, int Number>
+  using at_point = activation_layout_t<Plan, Model, Point, Number>;
+  static constexpr int stream_point = point_of<Model>("model.layers.*");
+  static constexpr int attention_point = point_of<Model>("model.layers.*.self_attn");
+  using stream_layout = at_point<stream_point, -1>;
+  using rows_layout = at_point<point_of<Model>("lm_head"), -1>;
+  using stream = tensor<element, extents<dyn, dyn, dyn>, stream_layout>;
+  using partial_statistics = tensor<stat, extents<2, dyn>, uniform_layout_t<mesh, Partial>>;
+  using whole_statistics = tensor<stat, extents<2, dyn>, uniform_layout_t<mesh, Invariant>>;
+  using scalar = tensor<stat, extents<1>, uniform_layout_t<mesh, Invariant>>;
+  using layer_result = layer_output<stream, partial_statistics>;
+  using rope_table = tensor<stat, extents<dyn, dyn, dyn>, rows_layout>;
+  using segments_table = tensor<std::int32_t, extents<dyn, dyn>, rows_layout>;
+
+  decoder(const io::model_config& config, parameter_store& store, decoder_options options = {})
+      : config_(&config), store_(&store), options_(options) {}
+
+  /// Forward over this rank's part of `input`. With a scale, the loss too; with c.recording, ready for backward(c, *loss).
+  auto forward(context& c, const batch& input, const loss_scale* scale) {
+    tables t = make_tables(c, input);
+    stream x = embed_tokens(c, input);
+    std::optional<partial_statistics> statistics;
+    for (int l = 0; l < config_->layers; ++l) {
+      c.layer = l;
+      store_->enter_unit(c, l + 1, l + 2);
+      layer_result out = run_layer(c, x, l, t);
+      store_->leave_unit(c, l + 1, l);
+      x = out.x;
+      if (!out.statistics) continue;
+      statistics = statistics ? partial_statistics(add(c, *statistics, *out.statistics)) : *out.statistics;
+    }
+    c.layer = -1;
+    return finish(c, x, input, statistics, scale);
+  }
+
+ private:
+  struct tables {
+    rope_table cosine, sine;
+    segments_table segment_start;
+    tensor<std::uint8_t, extents<dyn, dyn>, uniform_layout_t<mesh, Replicate>> valid;
+    const batch* input;
+  };
+
+  template <int Row, int Number = -1>
+  auto weight(int layer) const {
+    using T = tensor<element, any_extents<Model::parameters[Row].rank>, compute_layout_t<Plan, Model, Row, Number>>;
+    parameter_slot& slot = store_->slot(Row, layer);
+    return styled<style_t<Plan, Model, Row, Number>, T>(T(store_->compute_array(slot)));
+  }
+
+  tables make_tables(context& c, const batch& in) const {
+    const std::int64_t half = config_->head_dim / 2, tokens = in.rows * in.columns;
+    std::vector<stat> cosine(static_cast<std::size_t>(tokens * half)), sine(cosine.size());
+    for (std::int64_t i = 0; i < half; ++i) {
+      const stat frequency = stat(1) / static_cast<stat>(std::pow(static_cast<stat>(config_->rope_theta),
+                                                                  static_cast<stat>(2 * i) / static_cast<stat>(config_->head_dim)));
+      for (std::int64_t n = 0; n < tokens; ++n) {
+        const stat angle = static_cast<stat>(in.positions[static_cast<std::size_t>(n)]) * frequency;
+        cosine[static_cast<std::size_t>(n * half + i)] = std::cos(angle);
+        sine[static_cast<std::size_t>(n * half + i)] = std::sin(angle);
+      }
+    }
+    const std::int64_t angles[3] = {in.rows, in.columns, half}, two[2] = {in.rows, in.columns};
+    tables t;
+    t.cosine = constant<rows_layout, stat, extents<dyn, dyn, dyn>>(c, cosine.data(), angles);
+    t.sine = constant<rows_layout, stat, extents<dyn, dyn, dyn>>(c, sine.data(), angles);
+    t.segment_start = constant<rows_layout, std::int32_t, extents<dyn, dyn>>(c, in.segment_start.data(), two);
+    t.input = &in;
+    return t;
+  }
+
+  stream embed_tokens(context& c, const batch& in) {
+    named_scope scope(c, "embed_tokens");
+    c.layer = -1;
+    store_->enter_unit(c, 0, 1);
+    const std::int64_t two[2] = {in.rows, in.columns};
+    const auto ids = constant<rows_layout, std::int64_t, extents<dyn, dyn>>(c, in.ids.data(), two);
+    stream x = embed(c, ids, weight<row("model.embed_tokens.weight")>(-1));
+    if (!config_->tied) store_->leave_unit(c, 0, -1);
+    return x;
+  }
+
+  template <int Number>
+  stream attend(context& c, const stream& x, int l, const tables& t) {
+    named_scope scope(c, "self_attn");
+    const double eps = config_->rms_epsilon;
+    auto normed = normalise(c, x, weight<row("model.layers.*.input_layernorm.weight"), Number>(l), eps);
+    const auto h = enter<at_point<attention_point, Number>>(c, std::move(normed));
+    auto q = split_heads(c, project(c, h, weight<row("model.layers.*.self_attn.q_proj.weight"), Number>(l)), config_->head_dim);
+    auto k = split_heads(c, project(c, h, weight<row("model.layers.*.self_attn.k_proj.weight"), Number>(l)), config_->head_dim);
+    const auto v = split_heads(c, project(c, h, weight<row("model.layers.*.self_attn.v_proj.weight"), Number>(l)), config_->head_dim);
+    if constexpr (Model::query_key_norm) {
+      q = normalise(c, q, weight<row("model.layers.*.self_attn.q_norm.weight"), Number>(l), eps);
+      k = normalise(c, k, weight<row("model.layers.*.self_attn.k_norm.weight"), Number>(l), eps);
+    }
+    const double scale = 1.0 / std::sqrt(static_cast<double>(config_->head_dim));
+    const auto a = attention(c, rope(c, q, t.cosine, t.sine), rope(c, k, t.cosine, t.sine), v, t.segment_start, scale);
+    const auto o = project(c, merge_heads(c, a), weight<row("model.layers.*.self_attn.o_proj.weight"), Number>(l));
+    return add(c, x, o);
+  }
+
+  template <int Number>
+  stream dense_mlp(context& c, const stream& x, int l) {
+    named_scope scope(c, "mlp");
+    auto normed = normalise(c, x, weight<row("model.layers.*.post_attention_layernorm.weight"), Number>(l), config_->rms_epsilon);
+    const auto h = enter<at_point<point_of<Model>("model.layers.*.mlp", layer_kind::dense), Number>>(c, std::move(normed));
+    const auto gate = project(c, h, weight<row("model.layers.*.mlp.gate_proj.weight"), Number>(l));
+    const auto up = project(c, h, weight<row("model.layers.*.mlp.up_proj.weight"), Number>(l));
+    return add(c, x, project(c, swiglu(c, gate, up), weight<row("model.layers.*.mlp.down_proj.weight"), Number>(l)));
+  }
+
+  /// Entered tokens -> experts' output as it comes (a pending sum where experts or their insides are cut), and statistics.
+  template <int Number, class H>
+  auto experts(context& c, const H& h, int l, const tables& t) {
+    const auto logits = project(c, h, weight<row("model.layers.*.mlp.gate.weight"), Number>(l));
+    const auto routed = route(c, logits, config_->top_k, config_->normalise_top_k);
+    const auto up = weight<row("model.layers.*.mlp.experts.gate_up_proj"), Number>(l);
+    const auto down = weight<row("model.layers.*.mlp.experts.down_proj"), Number>(l);
+    const auto rows = dispatch(c, h, routed, up);
+    const auto y = combine(c, project_experts(c, swiglu(c, project_experts(c, rows, up)), down), routed, h);
+    const std::int64_t two[2] = {t.input->rows, t.input->columns};
+    const auto valid = constant<typename H::layout_type, std::uint8_t, extents<dyn, dyn>>(c, t.input->valid.data(), two);
+    // The tokens are whole on the experts' ranks: one copy of their statistics joins the pending sum.
+    partial_statistics counted = redistribute<typename partial_statistics::layout_type>(c, router_statistics(c, routed, valid));
+    return layer_output<std::decay_t<decltype(y)>, partial_statistics>{y, counted};
+  }
+
+  template <int Number>
+  layer_result sparse_mlp(context& c, const stream& x, int l, const tables& t, bool recompute_experts) {
+    named_scope scope(c, "mlp");
+    auto normed = normalise(c, x, weight<row("model.layers.*.post_attention_layernorm.weight"), Number>(l), config_->rms_epsilon);
+    const auto h = enter<at_point<point_of<Model>("model.layers.*.mlp", layer_kind::sparse), Number>>(c, std::move(normed));
+    const auto body = [this, l, &t](context& b, const auto& entered) { return this->template experts<Number>(b, entered, l, t); };
+    auto out = recompute_experts ? recompute(c, [this, l, t](context& b, const auto& e) { return this->template experts<Number>(b, e, l, t); }, h)
+                                 : body(c, h);
+    return layer_result{add(c, x, redistribute<stream_layout>(c, out.x)), out.statistics};
+  }
+
+  template <layer_kind Kind, int Number>
+  layer_result layer(context& c, const stream& x, int l, const tables& t, bool recompute_experts) {
+    const stream attended = attend<Number>(c, x, l, t);
+    if constexpr (Kind == layer_kind::dense) return layer_result{dense_mlp<Number>(c, attended, l), std::nullopt};
+    else return sparse_mlp<Number>(c, attended, l, t, recompute_experts);
+  }
+
+  template <layer_kind Kind, int Column>
+  static layer_result run(decoder& self, context& c, const stream& x, int l, const tables& t) {
+    constexpr int number = Column == 0 ? -1 : numbers::numbers.number[Column == 0 ? 0 : Column - 1];
+    if (self.options_.recompute != recomputation::layer)
+      return self.template layer<Kind, number>(c, x, l, t, self.options_.recompute == recomputation::experts);
+    return recompute(c, [&self, l, t](context& b, const stream& again) { return self.template layer<Kind, number>(b, again, l, t, false); }, x);
+  }
+  static constexpr bool has_dense = [] {
+    for (const parameter& p : Model::parameters)
+      if (p.kind == layer_kind::dense) return true;
+    return false;
+  }();
+  using runner = layer_result (*)(decoder&, context&, const stream&, int, const tables&);
+  template <std::size_t... Columns>
+  static runner pick(bool sparse, int column, std::index_sequence<Columns...>) {
+    static constexpr runner sparse_ones[] = {&run<layer_kind::sparse, static_cast<int>(Columns)>...};
+    if constexpr (has_dense) {
+      static constexpr runner dense_ones[] = {&run<layer_kind::dense, static_cast<int>(Columns)>...};
+      if (!sparse) return dense_ones[column];
+    }
+    return sparse_ones[column];
+  }
+  layer_result run_layer(context& c, const stream& x, int l, const tables& t) {
+    const bool sparse = config_->sparse_layer[static_cast<std::size_t>(l)];
+    return pick(sparse, numbers::column(l), std::make_index_sequence<static_cast<std::size_t>(numbers::numbers.count) + 1>{})(*this, c, x, l, t);
+  }
+
+  auto finish(context& c, const stream& x, const batch& in, const std::optional<partial_statistics>& statistics, const loss_scale* scale) {
+    const int head = static_cast<int>(config_->layers) + 1;
+    auto logits = [&] {
+      named_scope scope(c, "lm_head");
+      store_->enter_unit(c, head, -1);
+      auto normed = normalise(c, x, weight<row("model.norm.weight")>(-1), config_->rms_epsilon);
+      const auto h = enter<rows_layout>(c, std::move(normed));
+      auto y = project(c, h, weight<row("lm_head.weight")>(-1));
+      store_->leave_unit(c, head, head - 1);
+      if (config_->tied) store_->leave_unit(c, 0, -1);
+      return y;
+    }();
+    decoder_output<decltype(logits), scalar, whole_statistics> out{logits, {}, {}, {}};
+    if (scale == nullptr) return out;
+    named_scope scope(c, "loss");
+    const std::int64_t two[2] = {in.rows, in.columns};
+    const auto labels = constant<rows_layout, std::int64_t, extents<dyn, dyn>>(c, in.labels.data(), two);
+    const auto maximum = row_maximum(c, logits);
+    const auto shared = redistribute<reduced_layout_t<typename decltype(maximum)::layout_type>>(c, maximum);
+    const auto parts = cross_entropy_parts(c, logits, shared, labels);
+    const auto summed = redistribute<reduced_layout_t<typename decltype(parts)::layout_type>>(c, parts);
+    const auto loss = cross_entropy_sum(c, summed, labels, scale->tokens > 0 ? 1.0 / scale->tokens : 0.0);
+    scalar total = redistribute<typename scalar::layout_type>(c, loss);
+    if (statistics) {
+      named_scope balance_scope(c, "balance");
+      const partial_statistics pending = scale->aux_weight != 0 ? *statistics : stop_gradient(*statistics);
+      out.statistics = redistribute<typename whole_statistics::layout_type>(c, pending);
+      out.aux_loss = scalar(balance(c, *out.statistics, scale->routed_rows));
+      if (scale->aux_weight != 0) total = add(c, total, plait::scale(c, *out.aux_loss, scale->aux_weight));
+    }
+    out.loss = total;
+    return out;
+  }
+
+  const io::model_config* config_;
+  parameter_store* store_;
+  decoder_options options_;
+};
+
+}  // namespace plait::inline v0_1

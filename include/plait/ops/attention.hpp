@@ -1,0 +1,43 @@
+#pragma once
+// Rotary embedding and causal grouped-query attention within segments, over [B, S, heads, d].
+#include "plait/ops/tensor.hpp"
+#include "plait/runtime/op_attention.hpp"
+#include "plait/typing/elementwise.hpp"
+#include "plait/typing/reduction.hpp"
+
+namespace plait::inline v0_1 {
+namespace detail {
+template <class Q, class K>
+struct attention_verdict {
+  static constexpr typed value = typing::attention(Q::layout_type::value, K::layout_type::value);
+};
+template <class X>
+struct rope_verdict {
+  static constexpr typed value = typing::row_local(X::layout_type::value, X::rank);
+};
+}  // namespace detail
+
+/// Rotates each head by its position (arXiv 2104.09864, halves as in Hugging Face). cosine, sine: [B, S, d/2], rows as x's.
+template <class X, class Table>
+X rope(context& c, const X& x, const Table& cosine, const Table& sine) {
+  using verdict = detail::rope_verdict<X>;
+  if constexpr (detail::accept<typename X::mesh, verdict, X>()) {
+    return X(runtime::rope(c, x.data(), cosine.data(), sine.data()));
+  } else {
+    return x;
+  }
+}
+
+/// softmax(scale q k^T) v, each query seeing its own segment up to itself. k and v may have fewer heads (each serves a group).
+/// segment_start: int32 [B, S], first position of each position's segment.
+template <class Q, class K, class Segments>
+auto attention(context& c, const Q& q, const K& k, const K& v, const Segments& segment_start, double scale) {
+  using verdict = detail::attention_verdict<Q, K>;
+  if constexpr (detail::accept<typename Q::mesh, verdict, Q, K>()) {
+    return Q(runtime::attention(c, q.data(), k.data(), v.data(), segment_start.data(), scale, verdict::value.out));
+  } else {
+    return q;
+  }
+}
+
+}  // namespace plait::inline v0_1

@@ -1,0 +1,292 @@
+#pragma once
+// Dense typed ops. No op communicates: each checks its operands' types, then makes one run-time call.
+#include "plait/ops/redistribute.hpp"
+#include "plait/runtime/op_dense.hpp"
+#include "plait/style/style.hpp"
+#include "plait/typing/contraction.hpp"
+#include "plait/typing/elementwise.hpp"
+
+namespace plait::inline v0_1 {
+namespace detail {
+
+template <class X, class W>
+struct linear_verdict {
+  static constexpr typed value = typing::linear(X::layout_type::value, X::rank, W::layout_type::value);
+};
+template <class X, class B>
+struct bias_verdict {
+  static constexpr typed value = typing::bias_add(X::layout_type::value, X::rank, B::layout_type::value);
+};
+template <class X, class Y>
+struct add_verdict {
+  static constexpr typed value = typing::add(X::layout_type::value, Y::layout_type::value);
+};
+template <class X, class W>
+struct norm_verdict {
+  static constexpr typed value = typing::row_norm(X::layout_type::value, X::rank, W::layout_type::value);
+};
+template <class X>
+struct packed_gate_verdict {
+  static constexpr typed value = typing::packed_gate(X::layout_type::value, X::rank);
+};
+template <class X, class Y>
+struct elementwise_verdict {
+  static constexpr typed value = typing::elementwise(X::layout_type::value, Y::layout_type::value);
+};
+template <class Ids, class W>
+struct embedding_verdict {
+  static constexpr typed value = typing::embedding(Ids::layout_type::value, Ids::rank, W::layout_type::value);
+};
+template <class X>
+struct split_verdict {
+  static constexpr typed value = typing::split_last(X::layout_type::value, X::rank);
+};
+template <class X>
+struct merge_verdict {
+  static constexpr typed value = typing::merge_last(X::layout_type::value, X::rank);
+};
+
+/// Result type of an op: element, extents, and the layout a verdict computed.
+template <class E, class Extents, class Mesh, class Verdict>
+using result_t = tensor<E, Extents, typename layout_from<Mesh, Verdict>::type>;
+
+template <class X>
+constexpr int last_extent = X::extents_type::value[X::rank - 1];
+
+inline void require_extents(bool ok, const char* what) {
+  if (!ok) throw std::invalid_argument(std::string("plait[extent-mismatch]: ") + what);
+}
+
+}  // namespace detail
+
+/// y[..., out] = x[..., in] W[out, in]^T.
+template <class X, class W>
+auto linear(context& c, const X& x, const W& w) {
+  static_assert(W::rank == 2);
+  using verdict = detail::linear_verdict<X, W>;
+  using result = detail::result_t<typename X::element, typename detail::replace_last<typename X::extents_type, W::extents_type::value[0]>::type,
+                                  typename X::mesh, verdict>;
+  constexpr bool fits = check::elements_agree<std::is_same_v<typename X::element, typename W::element>, X, W>::ok &&
+                        check::extents_agree<compatible(detail::last_extent<X>, W::extents_type::value[1]), X, W>::ok;
+  if constexpr (fits && detail::accept<typename X::mesh, verdict, X, W>()) {
+    detail::require_extents(x.data().global[X::rank - 1] == w.data().global[1], "linear: the input's last extent is not the weight's second");
+    return result(runtime::linear(c, x.data(), w.data(), verdict::value.out));
+  } else {
+    return result(x.data());
+  }
+}
+
+/// y = x + b over the last dim.
+template <class X, class B>
+auto bias_add(context& c, const X& x, const B& b) {
+  using verdict = detail::bias_verdict<X, B>;
+  using result = detail::result_t<typename X::element, typename X::extents_type, typename X::mesh, verdict>;
+  if constexpr (detail::accept<typename X::mesh, verdict, X, B>()) {
+    return result(runtime::bias_add(c, x.data(), b.data(), verdict::value.out));
+  } else {
+    return result(x.data());
+  }
+}
+
+/// y = x + z, laid out alike; a pending sum plus a pending sum is one.
+template <class X, class Z>
+auto add(context& c, const X& x, const Z& z) {
+  using verdict = detail::add_verdict<X, Z>;
+  using result = detail::result_t<typename X::element, typename X::extents_type, typename X::mesh, verdict>;
+  constexpr bool fits = check::elements_agree<std::is_same_v<typename X::element, typename Z::element>, X, Z>::ok;
+  if constexpr (fits && detail::accept<typename X::mesh, verdict, X, Z>()) {
+    return result(runtime::add(c, x.data(), z.data(), verdict::value.out));
+  } else {
+    return result(x.data());
+  }
+}
+
+/// y = factor * x: linear, so a pending sum passes.
+template <class X>
+X scale(context& c, const X& x, double factor) {
+  return X(runtime::scale(c, x.data(), factor));
+}
+
+/// RMSNorm over the last dim (arXiv 1910.07467), weight [last].
+template <class X, class W>
+auto rms_norm(context& c, const X& x, const W& w, double epsilon) {
+  using verdict = detail::norm_verdict<X, W>;
+  using result = detail::result_t<typename X::element, typename X::extents_type, typename X::mesh, verdict>;
+  if constexpr (detail::accept<typename X::mesh, verdict, X, W>()) {
+    return result(runtime::rms_norm(c, x.data(), w.data(), epsilon, verdict::value.out));
+  } else {
+    return result(x.data());
+  }
+}
+
+/// silu(gate) * up over a packed last dim [gate | up] (arXiv 2002.05202).
+template <class X>
+auto swiglu(context& c, const X& packed) {
+  using verdict = detail::packed_gate_verdict<X>;
+  constexpr int last = detail::last_extent<X>;
+  using result = detail::result_t<typename X::element, typename detail::replace_last<typename X::extents_type, last == dyn ? dyn : last / 2>::type,
+                                  typename X::mesh, verdict>;
+  if constexpr (detail::accept<typename X::mesh, verdict, X>()) {
+    return result(runtime::swiglu(c, packed.data(), verdict::value.out));
+  } else {
+    return result(packed.data());
+  }
+}
+
+/// silu(gate) * up, laid out alike.
+template <class X, class Y>
+auto swiglu(context& c, const X& gate, const Y& up) {
+  using verdict = detail::elementwise_verdict<X, Y>;
+  using result = detail::result_t<typename X::element, typename X::extents_type, typename X::mesh, verdict>;
+  if constexpr (detail::accept<typename X::mesh, verdict, X, Y>()) {
+    return result(runtime::swiglu(c, gate.data(), up.data(), verdict::value.out));
+  } else {
+    return result(gate.data());
+  }
+}
+
+/// Rows of table[V, H] by ids. Ids outside the vocabulary give zeros and a fault.
+template <class Ids, class W>
+auto embedding(context& c, const Ids& ids, const W& table) {
+  using verdict = detail::embedding_verdict<Ids, W>;
+  using result = detail::result_t<typename W::element, typename detail::append_dim<typename Ids::extents_type, W::extents_type::value[1]>::type,
+                                  typename W::mesh, verdict>;
+  if constexpr (detail::accept<typename W::mesh, verdict, Ids, W>()) {
+    const array& t = table.data();
+    const index_set held = held_indices(W::layout_type::value, 0, t.global[0], c.mesh.size, c.coordinate);
+    return result(runtime::embedding(c, ids.data(), t, held.count == 0 ? t.global[0] : held.range[0].begin, verdict::value.out));
+  } else {
+    return result(ids.data());
+  }
+}
+
+/// [..., heads * d] -> [..., heads, d]. A cut stays on heads.
+template <class X>
+auto split_heads(context& c, const X& x, std::int64_t head_dim) {
+  using verdict = detail::split_verdict<X>;
+  using extents_2 = typename detail::append_dim<typename detail::replace_last<typename X::extents_type, dyn>::type, dyn>::type;
+  using result = detail::result_t<typename X::element, extents_2, typename X::mesh, verdict>;
+  if constexpr (detail::accept<typename X::mesh, verdict, X>()) {
+    const array& a = x.data();
+    const int last = X::rank - 1;
+    detail::require_extents(a.local.extent[last] % head_dim == 0, "split_heads: an axis cuts through a head");
+    std::int64_t local[max_rank], global[max_rank];
+    for (int d = 0; d < last; ++d) local[d] = a.local.extent[d], global[d] = a.global[d];
+    local[last] = a.local.extent[last] / head_dim;
+    global[last] = a.global[last] / head_dim;
+    local[last + 1] = global[last + 1] = head_dim;
+    return result(runtime::reshape(c, a, X::rank + 1, local, global, verdict::value.out));
+  } else {
+    return result(x.data());
+  }
+}
+
+/// [..., heads, d] -> [..., heads * d].
+template <class X>
+auto merge_heads(context& c, const X& x) {
+  using verdict = detail::merge_verdict<X>;
+  using extents_2 = typename detail::replace_last<typename detail::drop_last<typename X::extents_type>::type, dyn>::type;
+  using result = detail::result_t<typename X::element, extents_2, typename X::mesh, verdict>;
+  if constexpr (detail::accept<typename X::mesh, verdict, X>()) {
+    const array& a = x.data();
+    const int last = X::rank - 2;
+    std::int64_t local[max_rank], global[max_rank];
+    for (int d = 0; d < last; ++d) local[d] = a.local.extent[d], global[d] = a.global[d];
+    local[last] = a.local.extent[last] * a.local.extent[last + 1];
+    global[last] = a.global[last] * a.global[last + 1];
+    return result(runtime::reshape(c, a, X::rank - 1, local, global, verdict::value.out));
+  } else {
+    return result(x.data());
+  }
+}
+
+/// A parameter together with the style that rules it.
+template <class Style, class Tensor>
+struct styled : Tensor {
+  using style = Style;
+  using tensor_type = Tensor;
+  explicit styled(Tensor t) : Tensor(std::move(t)) {}
+};
+
+namespace detail {
+
+/// Layout of x with the style's axis set to `p`.
+template <class Mesh, class Axis>
+constexpr layout_value with_axis(const layout_value& x, placement_value p) {
+  layout_builder b(x.atoms);
+  constexpr std::uint32_t mask = Mesh::template mask<Axis>;
+  for (int c = 0; c < x.cuts; ++c)
+    if (!(mask >> x.cut[c] & 1u)) b.place(x.cut[c], x.at[x.cut[c]]);
+  for (int a = 0; a < x.atoms; ++a) {
+    if (mask >> a & 1u) {
+      if (Mesh::sizes[a] != 1) b.place(a, p);
+    } else if (!x.at[a].cuts()) {
+      b.place(a, x.at[a]);
+    }
+  }
+  return b.value;
+}
+template <class X, class Style, class Slot>
+struct slot_layout {
+  static constexpr layout_value value =
+      with_axis<typename X::mesh, typename Style::axis>(X::layout_type::value, Slot::value.resolved(X::rank));
+  static constexpr layout_code code = encode(value);
+  using type = layout_of_code_t<typename X::mesh, code.places, code.order>;
+};
+
+template <class X, class Style>
+constexpr bool arrives_as_wanted() {
+  using wanted = slot_layout<X, Style, typename Style::input>;
+  return check::the_layout_is_the_one_wanted<(X::layout_type::value == wanted::value), typename Style::axis, X, typename wanted::type>::ok;
+}
+template <class Style, class Y>
+constexpr bool check_output() {
+  using wanted = slot_layout<Y, Style, typename Style::output::placement>;
+  return check::the_layout_is_the_one_wanted<(Y::layout_type::value == wanted::value), typename Style::axis, Y, typename wanted::type>::ok;
+}
+/// Applies the output slot: checks or moves.
+template <class Style, class Y>
+auto leave(context& c, const Y& y) {
+  using wanted = slot_layout<Y, Style, typename Style::output::placement>;
+  if constexpr (Style::output::moves) {
+    return redistribute<typename wanted::type>(c, y);
+  } else {
+    static_assert(check_output<Style, Y>());
+    return y;
+  }
+}
+
+}  // namespace detail
+
+/// A linear layer under its style: the input must arrive as the input slot says, the output leaves as the output slot says.
+template <class X, class Style, class Tensor>
+auto project(context& c, const X& x, const styled<Style, Tensor>& w) {
+  if constexpr (detail::arrives_as_wanted<X, Style>()) {
+    return detail::leave<Style>(c, linear(c, x, static_cast<const Tensor&>(w)));
+  } else {
+    return x;
+  }
+}
+/// The same with a bias, which is added after the output has moved: once.
+template <class X, class Style, class Tensor, class BiasTensor>
+auto project(context& c, const X& x, const styled<Style, Tensor>& w, const styled<Style, BiasTensor>& b) {
+  return bias_add(c, project(c, x, w), static_cast<const BiasTensor&>(b));
+}
+
+/// RMSNorm under its style.
+template <class X, class Style, class Tensor>
+auto normalise(context& c, const X& x, const styled<Style, Tensor>& w, double epsilon) {
+  if constexpr (detail::arrives_as_wanted<X, Style>()) {
+    return detail::leave<Style>(c, rms_norm(c, x, static_cast<const Tensor&>(w), epsilon));
+  } else {
+    return x;
+  }
+}
+
+/// Embedding under its style.
+template <class Ids, class Style, class Tensor>
+auto embed(context& c, const Ids& ids, const styled<Style, Tensor>& table) {
+  return detail::leave<Style>(c, embedding(c, ids, static_cast<const Tensor&>(table)));
+}
+
+}  // namespace plait::inline v0_1

@@ -1,0 +1,146 @@
+#pragma once
+// Mixture-of-experts ops: route, dispatch, grouped linear, combine, balancing statistics.
+#include "plait/ops/dense.hpp"
+#include "plait/runtime/op_experts.hpp"
+#include "plait/runtime/op_loss.hpp"
+#include "plait/typing/experts.hpp"
+#include "plait/typing/reduction.hpp"
+
+namespace plait::inline v0_1 {
+namespace detail {
+
+template <class X>
+struct row_local_verdict {
+  static constexpr typed value = typing::row_local(X::layout_type::value, X::rank);
+};
+template <class X, class W>
+struct dispatch_verdict {
+  static constexpr typed value = typing::dispatch(X::layout_type::value, X::rank, W::layout_type::value);
+};
+template <class X, class W>
+struct grouped_verdict {
+  static constexpr typed value = typing::grouped_linear(X::layout_type::value, W::layout_type::value);
+};
+template <class Rows, class Tokens>
+struct combine_verdict {
+  static constexpr typed value = typing::combine(Rows::layout_type::value, Tokens::value);
+};
+template <class Layout, int Rank>
+struct statistics_verdict {
+  static constexpr typed value = [] {
+    typed t = typing::sum_leading(Layout::value, Rank, 1);
+    t.out = shifted(t.out, 1);
+    return t;
+  }();
+};
+
+}  // namespace detail
+
+/// What a router decided for tokens laid out as Layout (rank Rank). Scores carry the gradient to the logits.
+template <class Element, class Layout, int Rank>
+struct routing {
+  using element = Element;
+  using layout_type = Layout;
+  static constexpr int rank = Rank;
+  runtime::routing_arrays arrays;
+  array logits;
+};
+
+/// Softmax top-k router over logits[..., E] (float32 softmax; scores renormalised over the k if asked). Pending-sum gradients of
+/// scores pass: the pullback is linear in them.
+template <class X>
+auto route(context& c, const X& logits, std::int64_t k, bool normalise) {
+  using verdict = detail::row_local_verdict<X>;
+  using result = routing<typename X::element, typename X::layout_type, X::rank>;
+  if constexpr (detail::accept<typename X::mesh, verdict, X>()) {
+    if (k > logits.data().global[X::rank - 1]) throw std::invalid_argument("plait[top-k]: a token cannot choose more experts than there are");
+    return result{runtime::route(c, logits.data(), k, normalise, X::layout_type::value), logits.data()};
+  } else {
+    return result{};
+  }
+}
+
+/// Rows of the local experts' (token, choice) pairs, sorted by expert. [T*k, H], of which the last offset says how many count.
+template <class Rows>
+struct dispatched {
+  using rows_type = Rows;
+  Rows rows;
+  array offsets, slot_of_pair;
+};
+
+/// Picks the rows for the experts whose weight w [E, ...] this rank holds.
+template <class X, class R, class W>
+auto dispatch(context& c, const X& x, const R& routed, const W& w) {
+  using verdict = detail::dispatch_verdict<X, W>;
+  using rows = detail::result_t<typename X::element, extents<dyn, detail::last_extent<X>>, typename X::mesh, verdict>;
+  if constexpr (detail::accept<typename X::mesh, verdict, X, W>() &&
+                check::the_layout_is_the_one_wanted<(X::layout_type::value == R::layout_type::value), X, R>::ok) {
+    const array& weight = w.data();
+    const index_set held = held_indices(W::layout_type::value, 0, weight.global[0], c.mesh.size, c.coordinate);
+    runtime::dispatch_arrays d = runtime::dispatch(c, x.data(), routed.arrays.ids, held.count == 0 ? 0 : held.range[0].begin,
+                                                   weight.local.extent[0], verdict::value.out);
+    return dispatched<rows>{rows(std::move(d.rows)), std::move(d.offsets), std::move(d.slot_of_pair)};
+  } else {
+    return dispatched<rows>{};
+  }
+}
+
+/// y[p, out] = rows[p, in] W[e(p), out, in]^T.
+template <class X, class W>
+auto grouped_linear(context& c, const dispatched<X>& d, const W& w) {
+  using verdict = detail::grouped_verdict<X, W>;
+  using rows = detail::result_t<typename X::element, extents<dyn, W::extents_type::value[1]>, typename X::mesh, verdict>;
+  if constexpr (detail::accept<typename X::mesh, verdict, X, W>()) {
+    detail::require_extents(d.rows.data().global[1] == w.data().global[2], "grouped_linear: the rows' extent is not the weight's third");
+    return dispatched<rows>{rows(runtime::grouped_linear(c, d.rows.data(), w.data(), d.offsets, verdict::value.out)), d.offsets, d.slot_of_pair};
+  } else {
+    return dispatched<rows>{};
+  }
+}
+
+/// grouped_linear under its style: rows must arrive as the input slot says, and leave as the output slot says.
+template <class X, class Style, class Tensor>
+auto project_experts(context& c, const dispatched<X>& d, const styled<Style, Tensor>& w) {
+  if constexpr (detail::arrives_as_wanted<X, Style>()) {
+    auto y = grouped_linear(c, d, static_cast<const Tensor&>(w));
+    detail::check_output<Style, typename decltype(y)::rows_type>();
+    return y;
+  } else {
+    return d;
+  }
+}
+
+/// silu(gate) * up on dispatched rows.
+template <class X>
+auto swiglu(context& c, const dispatched<X>& d) {
+  auto y = swiglu(c, d.rows);
+  return dispatched<decltype(y)>{y, d.offsets, d.slot_of_pair};
+}
+
+/// Weights each row by its score and sums the k rows of a token. `like` gives the tokens' extents.
+template <class X, class R, class Like>
+auto combine(context& c, const dispatched<X>& d, const R& routed, const Like& like) {
+  using verdict = detail::combine_verdict<X, typename R::layout_type>;
+  using result = detail::result_t<typename X::element, typename detail::replace_last<typename Like::extents_type, X::extents_type::value[1]>::type,
+                                  typename X::mesh, verdict>;
+  if constexpr (detail::accept<typename X::mesh, verdict, X, R>()) {
+    return result(runtime::combine(c, d.rows.data(), routed.arrays.scores, d.slot_of_pair, like.data(), verdict::value.out));
+  } else {
+    return result{};
+  }
+}
+
+/// [2, E] over the valid tokens: choices per expert, probability sums. Rows cut over an axis make it a pending sum there.
+template <class R, class Valid>
+auto router_statistics(context& c, const R& routed, const Valid& valid) {
+  using verdict = detail::statistics_verdict<typename R::layout_type, R::rank>;
+  using mesh = typename R::layout_type::mesh;
+  using result = detail::result_t<statistic_t<typename R::element>, extents<2, dyn>, mesh, verdict>;
+  if constexpr (detail::accept<mesh, verdict, R>()) {
+    return result(runtime::router_statistics(c, routed.logits, routed.arrays, valid.data(), verdict::value.out));
+  } else {
+    return result{};
+  }
+}
+
+}  // namespace plait::inline v0_1

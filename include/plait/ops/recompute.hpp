@@ -1,0 +1,53 @@
+#pragma once
+// recompute(f): run f without keeping what its ops would save; run it again in backward, then take its pullback.
+#include <tuple>
+
+#include "plait/ops/tensor.hpp"
+
+namespace plait::inline v0_1 {
+namespace detail {
+
+template <class T>
+void relink(T& value, std::vector<std::shared_ptr<gradient_slot>>& slots) {
+  array& a = value.data();
+  track(a);
+  slots.push_back(a.gradient);
+}
+
+}  // namespace detail
+
+/// f(context&, inputs...) -> a struct of tensors that can list them: result.each(visitor). Parameters may be captured by f.
+/// The gradients equal those of f run plainly, bit for bit, since the second run repeats the first one's arithmetic.
+template <class F, class... Inputs>
+auto recompute(context& c, F f, const Inputs&... inputs) {
+  if (c.recording == nullptr) return f(c, inputs...);
+  tape* outer = c.recording;
+  c.recording = nullptr;
+  auto result = f(c, inputs...);
+  c.recording = outer;
+  std::vector<std::shared_ptr<gradient_slot>> slots;
+  result.each([&](auto& value) { detail::relink(value, slots); });
+  outer->push([f, slots, saved = std::tuple<Inputs...>(inputs...)](context& b) {
+    tape inner;
+    b.recording = &inner;
+    const bool was = b.in_backward;
+    b.in_backward = false;
+    auto again = std::apply(
+        [&](const auto&... x) {
+          // Fresh slots for the inputs, so that the inner tape ends where the outer one goes on.
+          return f(b, x...);
+        },
+        saved);
+    b.in_backward = was;
+    b.recording = nullptr;
+    std::size_t i = 0;
+    again.each([&](auto& value) {
+      const std::shared_ptr<gradient_slot>& from = slots[i++];
+      if (from->filled && value.data().gradient != nullptr) detail::contribute(b, value.data().gradient, from->local, from->memory);
+    });
+    inner.backward(b);
+  });
+  return result;
+}
+
+}  // namespace plait::inline v0_1

@@ -1,0 +1,105 @@
+#pragma once
+// The only ops that communicate.
+#include "plait/ops/tensor.hpp"
+#include "plait/runtime/transfer.hpp"
+#include "plait/typing/reduction.hpp"
+
+namespace plait::inline v0_1 {
+
+/// Admits the moves that exist only as somebody's adjoint (R -> I, I -> Partial, S -> Partial). For pullbacks.
+struct adjoint_only_t {};
+inline constexpr adjoint_only_t adjoint_only{};
+
+namespace detail {
+template <class From, class Target, bool AdjointOnly>
+struct redistribute_verdict {
+  static constexpr typed value = typing::redistribute(From::value, Target::value, AdjointOnly);
+};
+template <class Element, class Extents, class Layout>
+tensor<Element, Extents, Layout> blank(const array& like) {
+  array a = like;
+  a.layout = Layout::value;
+  a.gradient = nullptr;
+  return tensor<Element, Extents, Layout>(std::move(a));
+}
+}  // namespace detail
+
+/// Gives x the layout Target: the collective (or none) that the redistribution table names, its adjoint in backward.
+template <class Target, class E, class X, class L>
+tensor<E, X, Target> redistribute(context& c, const tensor<E, X, L>& x) {
+  using verdict = detail::redistribute_verdict<L, Target, false>;
+  if constexpr (detail::accept<typename L::mesh, verdict, tensor<E, X, L>, Target>()) {
+    return tensor<E, X, Target>(runtime::redistribute(c, x.data(), Target::value));
+  } else {
+    return detail::blank<E, X, Target>(x.data());
+  }
+}
+template <class Target, class E, class X, class L>
+tensor<E, X, Target> redistribute(context& c, const tensor<E, X, L>& x, adjoint_only_t) {
+  using verdict = detail::redistribute_verdict<L, Target, true>;
+  if constexpr (detail::accept<typename L::mesh, verdict, tensor<E, X, L>, Target>()) {
+    return tensor<E, X, Target>(runtime::redistribute(c, x.data(), Target::value));
+  } else {
+    return detail::blank<E, X, Target>(x.data());
+  }
+}
+
+/// A redistribution in flight. Only wait gives the value; the source's memory is kept alive until then.
+template <class X>
+class pending {
+ public:
+  pending(context& c, const array& from, const layout_value& to)
+      : source_(from), to_(to), transfer_(c, from.local, from.memory, from.global, from.layout, to) {}
+  X wait(context& c) {
+    transfer_.finish(c);
+    array y = source_;
+    y.local = transfer_.local();
+    y.memory = transfer_.memory();
+    y.layout = to_;
+    y.gradient = nullptr;
+    detail::record_adjoint(c, source_, y);
+    return X(std::move(y));
+  }
+
+ private:
+  array source_;
+  layout_value to_;
+  detail::transfer transfer_;
+};
+
+/// redistribute is wait(start).
+template <class Target, class E, class X, class L>
+pending<tensor<E, X, Target>> start_redistribute(context& c, const tensor<E, X, L>& x) {
+  using verdict = detail::redistribute_verdict<L, Target, false>;
+  static_assert(detail::accept<typename L::mesh, verdict, tensor<E, X, L>, Target>());
+  return pending<tensor<E, X, Target>>(c, x.data(), Target::value);
+}
+
+/// Lets x enter a region that wants Target: once per value, so the value is given up here. The entered value serves every
+/// consumer; their gradients are added while still pending and reduced once.
+template <class Target, class E, class X, class L>
+tensor<E, X, Target> enter(context& c, tensor<E, X, L>&& x) {
+  constexpr bool enters_now = [] {
+    if (!(L::value == Target::value)) return true;
+    for (int a = 0; a < L::value.atoms; ++a)
+      if (L::value.at[a].kind == placement_kind::replicate && L::mesh::sizes[a] != 1) return false;  // R again: it is inside
+    return true;
+  }();
+  if constexpr (check::a_value_enters_a_region_once<enters_now, tensor<E, X, L>, Target>::ok) {
+    return redistribute<Target>(c, x);
+  } else {
+    return detail::blank<E, X, Target>(x.data());
+  }
+}
+/// An lvalue would still be there to enter a second time.
+template <class Target, class E, class X, class L>
+tensor<E, X, Target> enter(context& c, const tensor<E, X, L>& x) = delete;
+
+/// The same value without a gradient.
+template <class E, class X, class L>
+tensor<E, X, L> stop_gradient(tensor<E, X, L> x) {
+  x.data().gradient = nullptr;
+  return x;
+}
+
+}  // namespace plait::inline v0_1

@@ -1,0 +1,132 @@
+#pragma once
+// A tensor at run time, without its types: a local view, the global extents, the layout value, a gradient slot. The typed shell is
+// ops/tensor.hpp.
+#include <memory>
+#include <utility>
+
+#include "plait/runtime/context.hpp"
+#include "plait/tensor/local_shape.hpp"
+
+namespace plait::inline v0_1 {
+
+/// Where the gradient of a value gathers. Its layout is grad_of(value's layout); nothing else may decide that.
+struct gradient_slot {
+  view local{};
+  std::shared_ptr<buffer> memory;
+  bool filled = false;
+};
+
+/// Memory of a gathered parameter, which comes and goes while the tape still names it.
+struct gathered_cell {
+  void* data = nullptr;
+  std::shared_ptr<buffer> memory;
+};
+
+struct array {
+  view local{};
+  std::int64_t global[max_rank] = {};
+  layout_value layout{};
+  std::shared_ptr<buffer> memory;
+  std::shared_ptr<gradient_slot> gradient;  // null: no gradient wanted
+  std::shared_ptr<gathered_cell> cell;      // parameters: where the data are now (`local.data` and `memory` are null then)
+
+  /// The local view as it is now.
+  view now() const {
+    view v = local;
+    if (cell != nullptr) v.data = cell->data;
+    return v;
+  }
+  dtype type() const { return local.type; }
+  int rank() const { return local.rank; }
+};
+
+namespace detail {
+
+inline view shaped(dtype type, int rank, const std::int64_t* extent) {
+  view v;
+  v.type = type;
+  v.rank = rank;
+  for (int d = 0; d < rank; ++d) v.extent[d] = extent[d];
+  return v;
+}
+
+inline view allocate(context& c, view like, std::shared_ptr<buffer>& memory) {
+  memory = c.allocate(like.bytes());
+  like.data = memory->data();
+  return like;
+}
+
+/// A fresh array of the given local and global extents.
+inline array make_array(context& c, dtype type, int rank, const std::int64_t* local, const std::int64_t* global,
+                        const layout_value& layout) {
+  array a;
+  a.local = allocate(c, shaped(type, rank, local), a.memory);
+  for (int d = 0; d < rank; ++d) a.global[d] = global[d];
+  a.layout = layout;
+  return a;
+}
+
+/// Local extents that a rank at `coordinate` holds under `layout`.
+inline void local_extents(const layout_value& layout, int rank, const std::int64_t* global, const mesh_shape& mesh,
+                          const int* coordinate, std::int64_t* out) {
+  for (int d = 0; d < rank; ++d) out[d] = held_indices(layout, d, global[d], mesh.size, coordinate).size();
+}
+
+/// A fresh array whose local extents follow from the layout.
+inline array make_array(context& c, dtype type, int rank, const std::int64_t* global, const layout_value& layout) {
+  std::int64_t local[max_rank] = {};
+  local_extents(layout, rank, global, c.mesh, c.coordinate, local);
+  return make_array(c, type, rank, local, global, layout);
+}
+
+inline bool wants_gradient(const context& c, const array& x) { return c.recording != nullptr && x.gradient != nullptr; }
+
+/// Gives `y` a gradient slot of its own type.
+inline void track(array& y) {
+  y.gradient = std::make_shared<gradient_slot>();
+  y.gradient->local = y.local;
+  y.gradient->local.data = nullptr;
+}
+
+/// The slot's memory, zeroed on first use: for pullbacks that accumulate.
+inline view accumulator(context& c, gradient_slot& slot) {
+  if (!slot.filled) {
+    slot.local = allocate(c, slot.local, slot.memory);
+    c.ops->fill(c.exec, slot.local, 0.0);
+    slot.filled = true;
+  }
+  return slot.local;
+}
+
+/// Adds what `write` puts into a fresh view. Earlier memory of the slot is never written, so slots may share it.
+template <class Write>
+void contribute(context& c, const std::shared_ptr<gradient_slot>& slot, Write write) {
+  if (slot == nullptr) return;
+  std::shared_ptr<buffer> memory;
+  const view fresh = allocate(c, slot->local, memory);
+  write(fresh);
+  if (slot->filled) c.ops->add(c.exec, slot->local, fresh, fresh);
+  slot->local = fresh;
+  slot->memory = std::move(memory);
+  slot->filled = true;
+}
+
+/// Adds a gradient that already lies in memory of its own.
+inline void contribute(context& c, const std::shared_ptr<gradient_slot>& slot, view ready, const std::shared_ptr<buffer>& memory) {
+  if (slot == nullptr) return;
+  if (!slot->filled) {
+    void* data = ready.data;
+    slot->local.data = data;
+    slot->memory = memory;
+    slot->filled = true;
+    return;
+  }
+  std::shared_ptr<buffer> sum;
+  const view out = allocate(c, slot->local, sum);
+  c.ops->add(c.exec, slot->local, ready, out);
+  slot->local = out;
+  slot->memory = std::move(sum);
+}
+
+}  // namespace detail
+}  // namespace plait::inline v0_1

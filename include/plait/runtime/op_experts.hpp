@@ -1,0 +1,117 @@
+#pragma once
+// Run-time halves of routing, dispatch within a rank, grouped linear and combine.
+#include "plait/runtime/op_dense.hpp"
+
+namespace plait::inline v0_1::runtime {
+
+/// What a router decided for its tokens: probabilities [T,E], ids [T,k], scores [T,k].
+struct routing_arrays {
+  array probabilities, ids, scores;
+};
+
+inline routing_arrays route(context& c, const array& logits, std::int64_t k, bool normalise, const layout_value& layout) {
+  const std::int64_t tokens = logits.local.rows(), experts = logits.local.columns();
+  const std::int64_t chosen[2] = {tokens, k}, all[2] = {tokens, experts};
+  routing_arrays r;
+  r.probabilities = make_array(c, statistic_of(logits.type()), 2, all, all, layout);
+  r.ids = make_array(c, dtype::i32, 2, chosen, chosen, layout);
+  r.scores = make_array(c, logits.type(), 2, chosen, chosen, layout);
+  c.ops->router(c.exec, matrix(logits.local), normalise, r.probabilities.local, r.ids.local, r.scores.local);
+  if (!wants_gradient(c, logits)) return r;
+  track(r.scores);
+  c.recording->push([slot = logits.gradient, r_probabilities = r.probabilities, r_ids = r.ids, normalise, ds = r.scores.gradient](context& b) {
+    if (!ds->filled) return;
+    contribute(b, slot, [&](view d) { b.ops->router_gradient(b.exec, r_probabilities.local, r_ids.local, ds->local, normalise, matrix(d)); });
+  });
+  return r;
+}
+
+/// Which slot holds which (token, choice) pair of the local experts.
+struct dispatch_arrays {
+  array rows, offsets, pair_of_slot, slot_of_pair;
+};
+
+inline dispatch_arrays dispatch(context& c, const array& x, const array& ids, std::int64_t first, std::int64_t local_experts,
+                                const layout_value& layout) {
+  const std::int64_t pairs[1] = {ids.local.size()}, ends[1] = {local_experts + 1};
+  const std::int64_t rows[2] = {ids.local.size(), x.local.columns()};
+  const std::int64_t k = ids.local.columns();
+  dispatch_arrays d;
+  d.offsets = make_array(c, dtype::i32, 1, ends, ends, layout);
+  d.pair_of_slot = make_array(c, dtype::i32, 1, pairs, pairs, layout);
+  d.slot_of_pair = make_array(c, dtype::i32, 1, pairs, pairs, layout);
+  c.ops->dispatch_plan(c.exec, ids.local, first, local_experts, d.offsets.local, d.pair_of_slot.local, d.slot_of_pair.local);
+  d.rows = make_array(c, x.type(), 2, rows, rows, layout);
+  d.rows.global[1] = x.global[x.rank() - 1];
+  c.ops->gather_rows(c.exec, matrix(x.local), k, d.pair_of_slot.local, d.offsets.local, d.rows.local);
+  if (!wants_gradient(c, x)) return d;
+  track(d.rows);
+  c.recording->push([slot = x.gradient, k, slot_of_pair = d.slot_of_pair, drows = d.rows.gradient](context& b) {
+    if (!drows->filled) return;
+    contribute(b, slot, [&](view dx) { b.ops->gather_rows_gradient(b.exec, drows->local, k, slot_of_pair.local, matrix(dx)); });
+  });
+  return d;
+}
+
+inline array grouped_linear(context& c, const array& rows, const array& w, const array& offsets, const layout_value& layout) {
+  const std::int64_t local[2] = {rows.local.extent[0], w.local.extent[1]}, global[2] = {rows.global[0], w.global[1]};
+  array y = make_array(c, rows.type(), 2, local, global, layout);
+  c.ops->grouped_matmul(c.exec, rows.local, w.now(), offsets.local, y.local);
+  if (!wants_gradient(c, rows) && !wants_gradient(c, w)) return y;
+  track(y);
+  c.recording->push([rows, w, offsets, dy = y.gradient](context& b) {
+    if (!dy->filled) return;
+    contribute(b, rows.gradient, [&](view dx) { b.ops->grouped_input_gradient(b.exec, dy->local, w.now(), offsets.local, dx); });
+    if (w.gradient != nullptr)
+      b.ops->grouped_weight_gradient(b.exec, rows.local, dy->local, offsets.local, accumulator(b, *w.gradient));
+  });
+  return y;
+}
+
+/// `like` gives the tokens' extents.
+inline array combine(context& c, const array& rows, const array& scores, const array& slot_of_pair, const array& like,
+                     const layout_value& layout) {
+  std::int64_t local[max_rank], global[max_rank];
+  for (int d = 0; d < like.rank(); ++d) local[d] = like.local.extent[d], global[d] = like.global[d];
+  local[like.rank() - 1] = rows.local.extent[1];
+  global[like.rank() - 1] = rows.global[1];
+  array y = make_array(c, rows.type(), like.rank(), local, global, layout);
+  c.ops->combine(c.exec, rows.local, scores.local, slot_of_pair.local, matrix(y.local));
+  if (!wants_gradient(c, rows) && !wants_gradient(c, scores)) return y;
+  track(y);
+  c.recording->push([rows, scores, slot_of_pair, dy = y.gradient](context& b) {
+    if (!dy->filled) return;
+    std::shared_ptr<buffer> memory[2];
+    const view drows = detail::allocate(b, rows.local, memory[0]), dscores = detail::allocate(b, scores.local, memory[1]);
+    b.ops->combine_gradient(b.exec, matrix(dy->local), rows.local, scores.local, slot_of_pair.local, drows, dscores);
+    contribute(b, rows.gradient, drows, memory[0]);
+    contribute(b, scores.gradient, dscores, memory[1]);
+  });
+  return y;
+}
+
+/// [2, E]: how often each expert was chosen, and the sum of its probabilities, over the valid local tokens. Only the second row
+/// carries a gradient, to the logits.
+inline array router_statistics(context& c, const array& logits, const routing_arrays& r, const array& valid, const layout_value& layout) {
+  const std::int64_t extent[2] = {2, logits.local.columns()};
+  array y = make_array(c, statistic_of(logits.type()), 2, extent, extent, layout);
+  const auto row = [](view v, int i) {
+    view part = v;
+    part.rank = 1;
+    part.extent[0] = v.extent[1];
+    part.data = static_cast<char*>(v.data) + static_cast<std::size_t>(i) * part.bytes();
+    return part;
+  };
+  c.ops->router_statistics(c.exec, r.probabilities.local, r.ids.local, valid.local, row(y.local, 0), row(y.local, 1));
+  if (!wants_gradient(c, logits)) return y;
+  track(y);
+  c.recording->push([slot = logits.gradient, probabilities = r.probabilities, valid, row, dy = y.gradient](context& b) {
+    if (!dy->filled) return;
+    contribute(b, slot, [&](view d) {
+      b.ops->router_statistics_gradient(b.exec, probabilities.local, valid.local, row(dy->local, 1), matrix(d));
+    });
+  });
+  return y;
+}
+
+}  // namespace plait::inline v0_1::runtime

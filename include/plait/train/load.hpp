@@ -1,0 +1,96 @@
+#pragma once
+// Weights in and out: every rank reads only the byte ranges of its own storage shards; a whole tensor is gathered for export.
+#include <span>
+
+#include "plait/io/names.hpp"
+#include "plait/train/random.hpp"
+#include "plait/train/store_builder.hpp"
+
+namespace plait::inline v0_1 {
+
+/// The model's numbers for a decoder's parameter table (order of decoder_dims).
+inline model_numbers numbers_of(const io::model_config& m) {
+  model_numbers n;
+  n.symbols = {m.vocabulary, m.hidden, m.heads * m.head_dim, m.kv_heads * m.head_dim, m.head_dim, m.dense_intermediate,
+               m.expert_intermediate, 2 * m.expert_intermediate, m.experts};
+  n.sparse_layer = m.sparse_layer;
+  n.tied = m.tied;
+  return n;
+}
+
+/// A parameter type narrower than the master's rounds the weights once, when they come in.
+inline void round_master(context& c, const parameter_store& store, parameter_slot& s) {
+  if (store.types.parameter == s.master.type) return;
+  std::shared_ptr<buffer> memory;
+  view narrow = s.storage_local;
+  narrow.type = store.types.parameter;
+  narrow = detail::allocate(c, narrow, memory);
+  c.ops->cast(c.exec, s.master, narrow);
+  c.ops->cast(c.exec, narrow, s.master);
+}
+
+/// Fills the storage shards from a Hugging Face folder.
+inline void load_weights(context& c, parameter_store& store, const io::hf_folder& folder, const io::model_config& config) {
+  for (parameter_slot& s : store.slots) {
+    const std::span<const std::int64_t> global(s.global, static_cast<std::size_t>(s.rank));
+    for_each_box(s, [&](const std::int64_t* start, const std::int64_t* count, std::int64_t offset) {
+      std::int64_t n = 1;
+      for (int d = 0; d < s.rank; ++d) n *= count[d];
+      std::vector<char> packed(static_cast<std::size_t>(n) * size_of(s.master.type));
+      io::load_box(folder, config.family, s.name, global, {start, static_cast<std::size_t>(s.rank)}, {count, static_cast<std::size_t>(s.rank)},
+                   s.master.type, packed.data());
+      place_box(c, s, s.master, count, offset, packed.data());
+    });
+    round_master(c, store, s);
+  }
+}
+
+/// Fresh weights: norms 1, the rest normal with the given deviation, by (seed, name, global index).
+inline void initialise_weights(context& c, parameter_store& store, std::uint64_t seed, double deviation) {
+  for (parameter_slot& s : store.slots) {
+    const std::uint64_t key = stream_key(seed, s.name);
+    for_each_box(s, [&](const std::int64_t* start, const std::int64_t* count, std::int64_t offset) {
+      std::int64_t n = 1;
+      for (int d = 0; d < s.rank; ++d) n *= count[d];
+      std::vector<float> packed(static_cast<std::size_t>(n));
+      for (std::int64_t i = 0; i < n; ++i) {
+        std::int64_t rest = i, global = 0, at[4] = {};
+        for (int d = s.rank - 1; d >= 0; --d) {
+          at[d] = start[d] + rest % count[d];
+          rest /= count[d];
+        }
+        for (int d = 0; d < s.rank; ++d) global = global * s.global[d] + at[d];
+        packed[static_cast<std::size_t>(i)] =
+            s.rank == 1 ? 1.0f : static_cast<float>(deviation * normal(key, static_cast<std::uint64_t>(global)));
+      }
+      if (s.master.type == dtype::f32) {
+        place_box(c, s, s.master, count, offset, packed.data());
+      } else {
+        std::vector<double> wide(packed.begin(), packed.end());
+        place_box(c, s, s.master, count, offset, wide.data());
+      }
+    });
+    round_master(c, store, s);
+  }
+}
+
+/// A shard of `type` under the slot's storage layout, gathered whole onto every rank. `gradient`: the shard is a gradient that
+/// has been synchronised, so that uncut axes hold equal copies.
+inline array gather_whole(context& c, const parameter_slot& s, const view& shard) {
+  array a;
+  a.local = shard;
+  for (int d = 0; d < s.rank; ++d) a.global[d] = s.global[d];
+  layout_value from = s.storage, to;
+  to.atoms = from.atoms;
+  for (int i = 0; i < from.atoms; ++i) {
+    to.at[i] = Invariant::value;
+    if (!from.at[i].cuts()) from.at[i] = Invariant::value;
+  }
+  std::shared_ptr<buffer> memory;
+  detail::move_layout(c, a.local, memory, a.global, from, to);
+  a.memory = std::move(memory);
+  a.layout = to;
+  return a;
+}
+
+}  // namespace plait::inline v0_1

@@ -1,0 +1,99 @@
+#pragma once
+// One training step: accumulate over slices, make gradients whole, clip by the global norm, update. Not a template on the plan.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "plait/model/batch.hpp"
+#include "plait/train/parameter_store.hpp"
+
+namespace plait::inline v0_1 {
+
+/// What a forward pass (and perhaps backward) of one slice says. Numbers are global: equal on every rank.
+struct slice_result {
+  double loss = 0, aux_loss = 0;
+  std::vector<double> expert_choices;  // per expert, all layers
+  array logits;                        // [B, S, V], whole on every rank, if wanted
+};
+
+/// A model behind a virtual call, so that the loop is compiled once.
+class any_model {
+ public:
+  virtual ~any_model() = default;
+  /// Forward; with `train`, backward too (gradients go to the store).
+  virtual slice_result run(context& c, const batch& slice, const loss_scale* scale, bool train, bool want_logits) = 0;
+};
+
+struct step_options {
+  std::int64_t accumulation = 1;
+  double clip = 0;        // 0: off
+  bool update = true;
+  adamw_options adamw{};
+  double aux_coefficient = 0;
+  std::int64_t sparse_layers = 0;
+};
+
+struct step_result {
+  double loss = 0, aux_loss = 0, gradient_norm = 0;
+  std::int64_t tokens = 0;
+  std::vector<double> expert_choices;
+  array logits;
+};
+
+/// A numeric fault that stops a run before the optimizer has touched any state.
+struct numeric_fault : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+inline void read_faults(context& c) {
+  // A fault on one rank must stop all of them at the same place: the first kind found by any rank wins.
+  const fault mine = c.exec.faults != nullptr ? c.exec.faults->kind() : fault::none;
+  const double seen = parameter_store::reduce_scalar(c, mine == fault::none ? 0.0 : 1.0);
+  if (seen == 0) return;
+  if (mine == fault::none) throw numeric_fault("plait: stopped, because another rank found bad data");
+  throw numeric_fault(std::string("plait: ") + describe(mine) + " (row " + std::to_string(c.exec.faults->where()) +
+                      " of a local batch); no state was changed");
+}
+
+/// Runs `model` over `accumulation` consecutive slices of `input` and, with options.update, the optimizer. A rank may have no rows.
+inline step_result train_step(context& c, any_model& model, parameter_store& store, const batch& input, const step_options& o,
+                              bool want_logits = false) {
+  step_result out;
+  const double labels = static_cast<double>(input.label_count()), valid = static_cast<double>(input.valid_count());
+  if (labels == 0) throw std::invalid_argument("plait: a batch without any labelled token has no loss");
+  out.tokens = static_cast<std::int64_t>(valid);
+  store.zero_gradients(c);
+  const std::int64_t per_slice = ceil_chunk(input.rows, o.accumulation);
+  for (std::int64_t first = 0; first < input.rows; first += per_slice) {
+    const batch slice = input.slice(first, std::min(per_slice, input.rows - first));
+    const double share = static_cast<double>(slice.valid_count()) / valid;
+    loss_scale scale;
+    scale.tokens = labels;
+    scale.routed_rows = static_cast<double>(slice.valid_count() * o.sparse_layers);
+    scale.aux_weight = o.aux_coefficient * share;
+    slice_result r = model.run(c, slice, &scale, true, want_logits);
+    out.loss += r.loss;
+    out.aux_loss += share * r.aux_loss;
+    out.logits = r.logits;
+    if (out.expert_choices.empty()) out.expert_choices = r.expert_choices;
+    else
+      for (std::size_t e = 0; e < r.expert_choices.size(); ++e) out.expert_choices[e] += r.expert_choices[e];
+  }
+  store.synchronise_gradients(c);
+  out.gradient_norm = store.gradient_norm(c);
+  read_faults(c);
+  if (!std::isfinite(out.loss) || !std::isfinite(out.gradient_norm))
+    throw numeric_fault("plait: the loss or the gradient norm is not finite; no state was changed");
+  if (o.update) {
+    adamw_options adamw = o.adamw;
+    // As torch's clip_grad_norm_: max_norm / (norm + 1e-6), never above 1.
+    if (o.clip > 0) adamw.gradient_scale = std::min(1.0, o.clip / (out.gradient_norm + 1e-6));
+    store.update(c, adamw);
+  }
+  return out;
+}
+
+}  // namespace plait::inline v0_1
