@@ -95,6 +95,8 @@ class fields {
   std::int64_t either(std::string_view first, std::string_view second, std::int64_t fallback = required) const {
     const json_value* a = find(first);
     const json_value* b = find(second);
+    if (!a && !b && fallback == required)
+      fail(first, "is missing, and so is field " + in_quotes(second) + "; add one of them (a whole number)");
     if (a && b && whole_value(first, *a, 1) != whole_value(second, *b, 1))
       fail(first, "and field " + in_quotes(second) + " differ; keep one of them");
     return whole(b && !a ? second : first, fallback);
@@ -286,7 +288,8 @@ inline model_config parse_config(std::string_view file, std::string text) {
 /// Reads config.json of a model folder.
 inline model_config read_config(const std::string& folder) {
   const std::string path = resolve_inside(folder, "config.json", folder, "");
-  return parse_config(folder + "/config.json", read_text_file(path, max_config_bytes));
+  const std::string shown = folder + "/config.json";
+  return parse_config(shown, read_text_file(path, max_config_bytes, shown));
 }
 
 }  // namespace plait::inline v0_1::io

@@ -64,11 +64,12 @@ class descriptor {
 /// A regular file open for reading by position; safe to share between threads.
 class input_file {
  public:
-  explicit input_file(std::string path) : path_(std::move(path)) {
-    if (path_.empty() || path_.find('\0') != std::string::npos) throw input_error(path_, "", "is not a usable file name");
+  /// `shown` is what errors call it, where that is not the path (a link that was followed).
+  explicit input_file(const std::string& path, std::string shown = {}) : path_(shown.empty() ? path : std::move(shown)) {
+    if (path.empty() || path.find('\0') != std::string::npos) throw input_error(path_, "", "is not a usable file name");
     int fd;
     do {
-      fd = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+      fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     } while (fd < 0 && errno == EINTR);
     if (fd < 0) throw input_error(path_, "", "cannot be opened: " + detail::system_text(errno) + "; check the path");
     file_ = detail::descriptor(fd);
@@ -102,11 +103,12 @@ class input_file {
 };
 
 /// The whole of a small file. Refused before anything is allocated when it is larger than `limit` bytes.
-inline std::string read_text_file(const std::string& path, std::uint64_t limit) {
-  const input_file file(path);
+inline std::string read_text_file(const std::string& path, std::uint64_t limit, std::string shown = {}) {
+  const input_file file(path, std::move(shown));
   if (file.size() > limit)
     throw input_error(
-        path, "", "is " + std::to_string(file.size()) + " bytes large; at most " + std::to_string(limit) + " are accepted here");
+        file.path(), "",
+        "is " + std::to_string(file.size()) + " bytes large; at most " + std::to_string(limit) + " are accepted here");
   std::string text(static_cast<std::size_t>(file.size()), '\0');
   file.read(0, text.size(), text.data());
   return text;

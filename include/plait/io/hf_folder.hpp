@@ -218,14 +218,14 @@ class hf_folder {
   };
 
   void add_file(const std::string& name, std::string_view said_by, std::string_view field) {
-    files_.push_back(std::make_unique<safetensors_file>(resolve_inside(path_, name, said_by, field)));
+    files_.push_back(std::make_unique<safetensors_file>(resolve_inside(path_, name, said_by, field), path_ + "/" + name));
     for (const std::string& warning : files_.back()->warnings())
       if (warnings_.size() < 64) warnings_.push_back(name + ": " + warning);
   }
 
   void read_index(const std::string& name) {
     const std::string shown = path_ + "/" + name;
-    const std::string text = read_text_file(resolve_inside(path_, name, path_, ""), max_header_bytes);
+    const std::string text = read_text_file(resolve_inside(path_, name, path_, ""), max_header_bytes, shown);
     std::vector<std::pair<std::string, std::uint32_t>> map;
     std::vector<std::string> names;
     detail::index_reader reader(shown, map, names);

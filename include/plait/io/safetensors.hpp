@@ -390,7 +390,8 @@ class header_reader final : public json_events {
 /// read. All reading functions are const and may be called from many threads.
 class safetensors_file {
  public:
-  explicit safetensors_file(std::string path) : file_(std::move(path)) {
+  /// `shown` is what errors call the file, where that is not its path.
+  explicit safetensors_file(const std::string& path, std::string shown = {}) : file_(path, std::move(shown)) {
     const std::uint64_t size = file_.size();
     if (size < 8) throw input_error(this->path(), "header", "is missing: the file has fewer than 8 bytes; copy it again");
     std::uint64_t length = 0;

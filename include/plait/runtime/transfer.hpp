@@ -23,10 +23,12 @@ struct stage_list {
 /// Layout in which the atoms of `done` already lie as in `to`, the others as in `from`.
 inline layout_value between(const layout_value& from, const layout_value& to, std::uint32_t done) {
   layout_builder b(from.atoms);
+  // Axes that move are innermost, so those that stay keep their places outside of them.
+  const auto moved = [&](int a) { return (done >> a & 1u) != 0 && !(from.at[a] == to.at[a]); };
   for (int c = 0; c < from.cuts; ++c)
-    if (!(done >> from.cut[c] & 1u)) b.place(from.cut[c], from.at[from.cut[c]]);
+    if (!moved(from.cut[c])) b.place(from.cut[c], from.at[from.cut[c]]);
   for (int c = 0; c < to.cuts; ++c)
-    if (done >> to.cut[c] & 1u) b.place(to.cut[c], to.at[to.cut[c]]);
+    if (moved(to.cut[c])) b.place(to.cut[c], to.at[to.cut[c]]);
   for (int a = 0; a < from.atoms; ++a) {
     const placement_value p = (done >> a & 1u) ? to.at[a] : from.at[a];
     if (!p.cuts()) b.place(a, p);
