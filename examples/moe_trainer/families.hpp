@@ -1,0 +1,13 @@
+#pragma once
+// The families built in. Each is instantiated in a file of its own under families/.
+#include "plait/model/family.hpp"
+
+namespace trainer {
+
+plait::family mixtral_family();
+plait::family qwen3_moe_family();
+
+/// The family of that name; a usage error lists what this program was built with.
+const plait::family& family_named(const std::string& name);
+
+}  // namespace trainer

@@ -1,0 +1,174 @@
+#include "options.hpp"
+
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <cstdio>
+
+#include "plait/version.hpp"
+
+namespace trainer {
+namespace {
+
+std::int64_t number(const std::string& text, const std::string& what) {
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) throw usage_error(what + ": '" + text + "' is not a whole number");
+  return value;
+}
+
+struct axes {
+  std::int64_t fsdp = 1, tp = 1, ep = 0;  // ep 0: not given
+};
+
+axes parse_mesh(const std::string& text) {
+  axes a;
+  std::size_t at = 0;
+  bool seen_fsdp = false, seen_tp = false;
+  while (at < text.size()) {
+    const std::size_t comma = std::min(text.find(',', at), text.size());
+    const std::string item = text.substr(at, comma - at);
+    at = comma + 1;
+    const std::size_t equals = item.find('=');
+    if (equals == std::string::npos) throw usage_error("--mesh: '" + item + "' is not of the form axis=size; write --mesh fsdp=2,tp=2");
+    const std::string name = item.substr(0, equals);
+    const std::int64_t size = number(item.substr(equals + 1), "--mesh " + name);
+    if (size < 1 || size > 4096) throw usage_error("--mesh: " + name + "=" + std::to_string(size) + " is not between 1 and 4096");
+    bool twice = false;
+    if (name == "fsdp") twice = std::exchange(seen_fsdp, true), a.fsdp = size;
+    else if (name == "tp") twice = std::exchange(seen_tp, true), a.tp = size;
+    else if (name == "ep") twice = a.ep != 0, a.ep = size;
+    else if (name == "dp" || name == "cp" || name == "pp") throw usage_error("--mesh: the axis name " + name + " is reserved; use fsdp, tp and ep");
+    else throw usage_error("--mesh: there is no axis '" + name + "'; the axes are fsdp, tp and ep");
+    if (twice) throw usage_error("--mesh: " + name + " is given twice");
+  }
+  return a;
+}
+
+/// fsdp, tp and ep as sizes of the atomic axes.
+plait::mesh_shape atoms_of(const axes& a, bool ep) {
+  if (a.ep != 0 && !ep) throw usage_error("--mesh: ep=" + std::to_string(a.ep) + " cuts the experts, but --ep was not given; add --ep");
+  if (ep && a.ep == 0 && a.tp == 1)
+    throw usage_error("--ep shares the tp axis, which has one rank here; give --mesh tp=2 or more, or a size of its own with ep=N");
+  std::int64_t inner = 1;
+  if (a.ep != 0) {
+    if (a.ep % a.tp != 0)
+      throw usage_error("--mesh: tp=" + std::to_string(a.tp) + " does not divide ep=" + std::to_string(a.ep) + "; make ep a multiple of tp");
+    if ((a.fsdp * a.tp) % a.ep != 0)
+      throw usage_error("--mesh: ep=" + std::to_string(a.ep) + " does not divide fsdp x tp = " + std::to_string(a.fsdp * a.tp) +
+                        "; choose an ep that does");
+    inner = a.ep / a.tp;
+  }
+  plait::mesh_shape m;
+  m.atoms = 3;
+  m.size[0] = static_cast<int>(a.fsdp / inner);
+  m.size[1] = static_cast<int>(inner);
+  m.size[2] = static_cast<int>(a.tp);
+  if (m.ranks() > 1024) throw usage_error("--mesh: " + std::to_string(m.ranks()) + " ranks as threads are too many; 1024 is the limit");
+  return m;
+}
+
+/// A sensible mesh for N ranks: tp 2 where SP or EP ask for one, FSDP over the rest.
+axes mesh_for(std::int64_t ranks, bool sp, bool ep) {
+  if (ranks < 1 || ranks > 1024) throw usage_error("--ranks: " + std::to_string(ranks) + " is not between 1 and 1024");
+  axes a;
+  a.tp = (sp || ep) && ranks % 2 == 0 ? 2 : ((sp || ep) ? ranks : 1);
+  a.fsdp = ranks / a.tp;
+  return a;
+}
+
+}  // namespace
+
+std::optional<options> parse(int argc, char** argv, int& exit_code) {
+  options o;
+  std::string mesh, dtype = "f32", recompute = "none", ids;
+  std::int64_t ranks = 0;
+  CLI::App app{"Trains, evaluates and runs mixture-of-experts transformers under parallelism plans that are checked as types."};
+  app.name("moe_trainer");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", "moe_trainer " + std::to_string(PLAIT_VERSION_MAJOR) + "." + std::to_string(PLAIT_VERSION_MINOR) + "." +
+                                        std::to_string(PLAIT_VERSION_PATCH));
+  const auto common = [&](CLI::App* sub) {
+    sub->add_option("--model", o.model, "Hugging Face folder (config.json and safetensors)");
+    sub->add_option("--tokens", o.tokens, "safetensors with input_ids [B,S], or text (its bytes are the tokens)");
+    sub->add_option("--mesh", mesh, "axis sizes, default 1: fsdp=2,tp=2 or, with --ep, fsdp=4,ep=4");
+    sub->add_option("--ranks", ranks, "shorthand for a sensible mesh of N ranks");
+    sub->add_flag("--sp", o.sp, "sequence parallelism: the residual stream is cut by sequence over tp");
+    sub->add_flag("--ep", o.ep, "expert parallelism: experts over tp, or over ep=N ranks");
+    sub->add_option("--backend", o.backend, "auto or cpu")->check(CLI::IsMember({"auto", "cpu"}));
+    sub->add_option("--dtype", dtype, "f32 or bf16 (bf16: float32 master weights, moments and gradients)")->check(CLI::IsMember({"f32", "bf16"}));
+    sub->add_option("--seed", o.seed, "of fresh weights")->capture_default_str();
+    sub->add_flag("--check", o.check, "compare every collective between ranks before data move");
+    sub->add_option("--batch", o.batch, "rows a step (default: all)");
+    sub->add_option("--seq", o.sequence, "tokens a row of text");
+    sub->add_option("--recompute", recompute, "none, layer or experts: what the backward computes again")->check(CLI::IsMember({"none", "layer", "experts"}));
+    sub->add_option("--grad-accumulation", o.accumulation, "slices of the step's rows")->capture_default_str();
+  };
+  CLI::App* train = app.add_subcommand("train", "train; without --model a small MoE with fresh weights");
+  common(train);
+  o.steps = 100;
+  train->add_option("--steps", o.steps, "final step number")->capture_default_str();
+  train->add_option("--lr", o.learning_rate, "AdamW learning rate, constant")->capture_default_str();
+  train->add_option("--weight-decay", o.weight_decay, "on every parameter")->capture_default_str();
+  train->add_option("--clip", o.clip, "global gradient norm; 0 turns clipping off")->capture_default_str();
+  train->add_option("--log", o.log, "JSON Lines, one row a step");
+  train->add_option("--export", o.export_to, "write a Hugging Face folder at the end");
+  CLI::App* eval = app.add_subcommand("eval", "one forward and backward of all rows; the last line is a JSON object");
+  common(eval);
+  eval->add_option("--dump", o.dump, "safetensors with logits and grad.<name>, float32");
+  CLI::App* generate = app.add_subcommand("generate", "greedy generation; the last line is a JSON object with ids");
+  common(generate);
+  generate->add_option("--prompt-ids", ids, "token ids, separated by commas");
+  generate->add_option("--prompt", o.prompt, "text (its bytes are the tokens)");
+  generate->add_option("--max-new-tokens", o.new_tokens, "tokens to append")->capture_default_str();
+  CLI::App* explain = app.add_subcommand("explain", "every parameter and every collective of a step, without running it");
+  common(explain);
+  explain->add_flag("--json", o.json, "one JSON object");
+  explain->add_option("--rank", o.rank, "whose shapes and bytes")->capture_default_str();
+
+  exit_code = 2;
+  try {
+    app.parse(argc, argv);
+    if (train->parsed()) o.run = command::train;
+    if (eval->parsed()) o.run = command::eval;
+    if (generate->parsed()) o.run = command::generate;
+    if (explain->parsed()) o.run = command::explain;
+    o.dtype = dtype == "bf16" ? plait::training_dtype::bf16 : plait::training_dtype::f32;
+    o.recompute = recompute == "layer" ? plait::recomputation::layer : recompute == "experts" ? plait::recomputation::experts : plait::recomputation::none;
+    if (ranks != 0 && !mesh.empty()) throw usage_error("--ranks and --mesh say the same thing; give one of them");
+    o.mesh = atoms_of(ranks != 0 ? mesh_for(ranks, o.sp, o.ep) : parse_mesh(mesh), o.ep);
+    if (o.run == command::generate && o.sp) throw usage_error("generate: --sp is for training; generate under --ep or tp alone");
+    if (o.steps < 0) throw usage_error("--steps: " + std::to_string(o.steps) + " is negative");
+    if (o.accumulation < 1) throw usage_error("--grad-accumulation: " + std::to_string(o.accumulation) + " is below 1");
+    if (o.batch && *o.batch < 1) throw usage_error("--batch: " + std::to_string(*o.batch) + " is below 1");
+    if (o.sequence && *o.sequence < 2) throw usage_error("--seq: " + std::to_string(*o.sequence) + " is below 2; a row needs a token and its next");
+    if (o.new_tokens < 0) throw usage_error("--max-new-tokens: " + std::to_string(o.new_tokens) + " is negative");
+    if (!(o.learning_rate >= 0)) throw usage_error("--lr: is not a number of at least 0");
+    if (!(o.weight_decay >= 0)) throw usage_error("--weight-decay: is not a number of at least 0");
+    if (!(o.clip >= 0)) throw usage_error("--clip: is not a number of at least 0");
+    if (!ids.empty() && !o.prompt.empty()) throw usage_error("--prompt and --prompt-ids say the same thing; give one of them");
+    for (std::size_t at = 0; at < ids.size();) {
+      const std::size_t comma = std::min(ids.find(',', at), ids.size());
+      o.prompt_ids.push_back(number(ids.substr(at, comma - at), "--prompt-ids"));
+      at = comma + 1;
+    }
+    for (const char ch : o.prompt) o.prompt_ids.push_back(static_cast<unsigned char>(ch));
+    if (o.run == command::generate && o.prompt_ids.empty()) throw usage_error("generate: no prompt; give --prompt TEXT or --prompt-ids 1,2,3");
+    if (o.run != command::train && o.run != command::explain && o.model.empty()) throw usage_error("--model is missing; name a Hugging Face folder");
+    if (o.run == command::eval && o.tokens.empty()) throw usage_error("eval: --tokens is missing; name a file of tokens");
+    if (o.run == command::explain && (o.rank < 0 || o.rank >= o.mesh.ranks())) throw usage_error("--rank: there is no rank " + std::to_string(o.rank));
+    return o;
+  } catch (const CLI::ParseError& e) {
+    if (e.get_exit_code() == 0) {
+      exit_code = app.exit(e);
+      return std::nullopt;
+    }
+    std::string text = e.what();
+    for (char& ch : text) if (ch == '\n') ch = ' ';
+    std::fprintf(stderr, "moe_trainer: %s; see moe_trainer --help\n", text.c_str());
+  } catch (const usage_error& e) {
+    std::fprintf(stderr, "moe_trainer: %s\n", e.what());
+  }
+  return std::nullopt;
+}
+
+}  // namespace trainer

@@ -1,0 +1,47 @@
+#pragma once
+// What the command line says. Parsed in options.cpp, the only file that knows CLI11.
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "plait/model/family.hpp"
+#include "plait/runtime/mesh_shape.hpp"
+
+namespace trainer {
+
+/// Anything wrong with flags or files: one line, exit code 2.
+struct usage_error : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+enum class command { train, eval, generate, explain };
+
+struct options {
+  command run = command::train;
+  std::string model, tokens, backend = "auto";
+  plait::mesh_shape mesh{};  // fsdp_outer, fsdp_inner, tp
+  bool sp = false, ep = false;
+  plait::training_dtype dtype = plait::training_dtype::f32;
+  std::uint64_t seed = 1234;
+  bool check = false;
+
+  std::int64_t steps = 0;
+  double learning_rate = 1e-3, weight_decay = 0.01, clip = 1.0;
+  std::optional<std::int64_t> batch, sequence;
+  std::int64_t accumulation = 1;
+  plait::recomputation recompute = plait::recomputation::none;
+  std::string log, export_to, dump;
+
+  std::vector<std::int64_t> prompt_ids;
+  std::string prompt;
+  std::int64_t new_tokens = 16;
+  bool json = false;
+  int rank = 0;
+};
+
+/// Empty if the program should end at once with `exit_code` (help, version, a mistake that has been reported).
+std::optional<options> parse(int argc, char** argv, int& exit_code);
+
+}  // namespace trainer

@@ -1,0 +1,139 @@
+#include "session.hpp"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <thread>
+
+#include "plait/io/config.hpp"
+
+namespace trainer {
+namespace {
+
+/// The demo's model: small, but with everything a large one has.
+constexpr const char* small_config = R"({
+  "architectures": ["MixtralForCausalLM"],
+  "model_type": "mixtral",
+  "attention_dropout": 0.0,
+  "bos_token_id": null,
+  "dtype": "float32",
+  "eos_token_id": null,
+  "head_dim": 16,
+  "hidden_act": "silu",
+  "hidden_size": 64,
+  "initializer_range": 0.02,
+  "intermediate_size": 96,
+  "max_position_embeddings": 1024,
+  "num_attention_heads": 8,
+  "num_experts_per_tok": 2,
+  "num_hidden_layers": 2,
+  "num_key_value_heads": 4,
+  "num_local_experts": 8,
+  "output_router_logits": true,
+  "rms_norm_eps": 1e-05,
+  "rope_parameters": {"rope_theta": 10000.0, "rope_type": "default"},
+  "router_aux_loss_coef": 0.01,
+  "sliding_window": null,
+  "tie_word_embeddings": false,
+  "vocab_size": 256
+}
+)";
+constexpr double initial_deviation = 0.05;
+
+}  // namespace
+
+const plait::family& family_named(const std::string& name) {
+  static const std::vector<plait::family> families = {
+#if defined(PLAIT_FAMILY_MIXTRAL)
+      mixtral_family(),
+#endif
+#if defined(PLAIT_FAMILY_QWEN3_MOE)
+      qwen3_moe_family(),
+#endif
+  };
+  std::string known;
+  for (const plait::family& f : families) {
+    if (name == f.name) return f;
+    known += (known.empty() ? "" : ", ") + std::string(f.name);
+  }
+  throw usage_error("family '" + name + "' is not built into this program, which knows " + known + "; build it with -DPLAIT_FAMILIES=" + name);
+}
+
+session::session(const options& from) : o(from) {
+  if (o.model.empty()) {
+    config = plait::io::parse_config("the built-in small model", small_config);
+  } else {
+    config = plait::io::read_config(o.model);
+  }
+  family = &family_named(config.family);
+  plan = &plait::choose_plan(*family, o.sp, o.ep, o.dtype);
+  for (const bool sparse : config.sparse_layer) sparse_layers += sparse;
+  if (!o.model.empty() && o.run != command::explain) {
+    folder = std::make_unique<plait::io::hf_folder>(o.model);
+    const plait::io::checkpoint_report report = plait::io::check_checkpoint(*folder, config);
+    for (const std::string& warning : report.warnings) std::fprintf(stderr, "moe_trainer: note: %s\n", warning.c_str());
+  }
+}
+
+rank_model::rank_model(plait::context& c, const session& s) {
+  const unsigned cores = std::max(1u, std::thread::hardware_concurrency());
+  c.exec.threads = std::max(1, static_cast<int>(cores) / c.mesh.ranks());
+  plait::build_store(c, store, *s.plan->table(), plait::numbers_of(s.config));
+  if (s.folder != nullptr) plait::load_weights(c, store, *s.folder, s.config);
+  else plait::initialise_weights(c, store, s.o.seed, initial_deviation);
+  model = s.plan->make(s.config, store, {s.o.recompute});
+}
+
+void on_every_rank(const session& s, const std::function<void(plait::context&, rank_model&)>& body) {
+  plait::run_ranks(
+      s.o.mesh, backend(),
+      [&](plait::context& c) {
+        rank_model m(c, s);
+        body(c, m);
+      },
+      plait::rank_options{s.o.check});
+}
+
+token_source::token_source(const session& s, const std::string& path) {
+  const plait::io::token_rows rows = plait::io::read_tokens(path, s.config.vocabulary, s.o.sequence.value_or(0));
+  all_ = plait::batch::of(rows.rows, rows.columns, rows.input_ids);
+  for (std::int64_t r = 0; r < rows.rows; ++r)
+    for (std::int64_t i = 0; i < rows.columns; ++i) {
+      const std::size_t at = static_cast<std::size_t>(r * rows.columns + i);
+      const std::int64_t length = rows.length[static_cast<std::size_t>(r)];
+      all_.valid[at] = i < length;
+      if (i + 1 >= rows.columns) continue;
+      if (rows.has_labels) all_.labels[at] = rows.labels[at + 1];
+      else if (i + 1 >= length) all_.labels[at] = plait::ignored_label;  // the next token is padding
+    }
+  rows_per_step_ = s.o.batch.value_or(all_.rows);
+}
+
+plait::batch token_source::at(std::int64_t step) const {
+  if (rows_per_step_ == all_.rows) return all_;
+  plait::batch b;
+  b.columns = all_.columns;
+  b.rows = rows_per_step_;
+  for (std::int64_t r = 0; r < rows_per_step_; ++r) {
+    const plait::batch row = all_.slice((step * rows_per_step_ + r) % all_.rows, 1);
+    const auto append = [](const auto& from, auto& to) { to.insert(to.end(), from.begin(), from.end()); };
+    append(row.ids, b.ids);
+    append(row.labels, b.labels);
+    append(row.valid, b.valid);
+    append(row.positions, b.positions);
+    append(row.segment_start, b.segment_start);
+  }
+  return b;
+}
+
+void require_writable(const std::string& flag, const std::string& path) {
+  if (path.empty()) return;
+  const std::size_t slash = path.find_last_of('/');
+  const std::string folder = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+  struct stat status {};
+  if (::stat(folder.c_str(), &status) != 0 || !S_ISDIR(status.st_mode))
+    throw usage_error(flag + " " + path + ": the folder " + folder + " is not there; create it first");
+  if (::access(folder.c_str(), W_OK) != 0) throw usage_error(flag + " " + path + ": the folder " + folder + " cannot be written to");
+}
+
+}  // namespace trainer

@@ -1,0 +1,62 @@
+#pragma once
+// What every command needs: a configuration, a family, a plan, ranks.
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "families.hpp"
+#include "options.hpp"
+#include "plait/comm/rank_threads.hpp"
+#include "plait/io/hf_folder.hpp"
+#include "plait/io/tokens.hpp"
+#include "plait/train/load.hpp"
+#include "plait/train/step.hpp"
+
+namespace trainer {
+
+const plait::backend& backend();
+
+/// Everything that is known before the ranks start.
+struct session {
+  const options& o;
+  plait::io::model_config config;
+  std::unique_ptr<plait::io::hf_folder> folder;  // null: fresh weights
+  const plait::family* family = nullptr;
+  const plait::plan_choice* plan = nullptr;
+  std::int64_t sparse_layers = 0;
+
+  explicit session(const options& from);
+};
+
+/// One rank's model: its shards and the plan's instantiation.
+struct rank_model {
+  plait::parameter_store store;
+  std::unique_ptr<plait::any_model> model;
+
+  rank_model(plait::context& c, const session& s);
+};
+
+/// Runs body once per rank; the first failure of any rank is rethrown here.
+void on_every_rank(const session& s, const std::function<void(plait::context&, rank_model&)>& body);
+
+/// Rows of the file, as a batch with labels moved by one.
+class token_source {
+ public:
+  token_source(const session& s, const std::string& path);
+  /// The rows of step `step` (from 0): all of them, or the next --batch ones, wrapping.
+  plait::batch at(std::int64_t step) const;
+
+ private:
+  plait::batch all_;
+  std::int64_t rows_per_step_ = 0;
+};
+
+/// Fails early, before any work, if a file could not be created there.
+void require_writable(const std::string& flag, const std::string& path);
+
+int train(const options& o);
+int eval(const options& o);
+int generate(const options& o);
+int explain(const options& o);
+
+}  // namespace trainer
