@@ -1,0 +1,113 @@
+"""Shared by the trainer's tests: runs the program, reads safetensors. Standard library only."""
+import array
+import json
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ORACLES = os.path.join(HERE, "..", "oracles")
+TRAINER = os.environ.get("MOE_TRAINER", "build/cpu/bin/moe_trainer")
+
+# Name, flags. The list of the project's promise: every composition of FSDP, TP, SP and EP up to eight ranks.
+PLANS = [
+    ("one", []),
+    ("tp2", ["--mesh", "tp=2"]), ("tp4", ["--mesh", "tp=4"]),
+    ("sp2", ["--mesh", "tp=2", "--sp"]), ("sp4", ["--mesh", "tp=4", "--sp"]),
+    ("tp+ep2", ["--mesh", "tp=2", "--ep"]), ("tp+ep4", ["--mesh", "tp=4", "--ep"]),
+    ("sp+ep2", ["--mesh", "tp=2", "--sp", "--ep"]), ("sp+ep4", ["--mesh", "tp=4", "--sp", "--ep"]),
+    ("fsdp2", ["--mesh", "fsdp=2"]), ("fsdp3", ["--mesh", "fsdp=3"]), ("fsdp4", ["--mesh", "fsdp=4"]),
+    ("fsdp2 x tp2", ["--mesh", "fsdp=2,tp=2"]),
+    ("fsdp2 x (tp+ep2)", ["--mesh", "fsdp=2,tp=2", "--ep"]),
+    ("fsdp2 x (sp+ep2)", ["--mesh", "fsdp=2,tp=2", "--sp", "--ep"]),
+    ("fsdp4 ep4", ["--mesh", "fsdp=4,ep=4", "--ep"]), ("fsdp4 ep2", ["--mesh", "fsdp=4,ep=2", "--ep"]),
+    ("fsdp2 tp2 ep4", ["--mesh", "fsdp=2,tp=2,ep=4", "--ep"]),
+    ("fsdp2 tp2 ep4 sp", ["--mesh", "fsdp=2,tp=2,ep=4", "--ep", "--sp"]),
+    ("fsdp4 tp2 ep4", ["--mesh", "fsdp=4,tp=2,ep=4", "--ep"]),
+    ("fsdp4 tp2 ep4 sp", ["--mesh", "fsdp=4,tp=2,ep=4", "--ep", "--sp"]),
+]
+
+
+def run(*args, expect=0):
+    """Runs the trainer; returns (stdout, stderr). A wrong exit code ends the test."""
+    p = subprocess.run([TRAINER, *map(str, args)], capture_output=True, text=True, errors="replace", timeout=600)
+    if p.returncode != expect:
+        sys.exit(f"{' '.join(map(str, args))}: exit {p.returncode}, wanted {expect}\n{p.stdout[-2000:]}\n{p.stderr[-2000:]}")
+    return p.stdout, p.stderr
+
+
+def last_json(text):
+    return json.loads(text.strip().splitlines()[-1])
+
+
+CODES = {"F32": "f", "F64": "d", "I64": "q", "I32": "i", "U8": "B"}
+
+
+class Safetensors:
+    def __init__(self, path):
+        with open(path, "rb") as f:
+            self.raw = f.read()
+        n = struct.unpack("<Q", self.raw[:8])[0]
+        self.header = json.loads(self.raw[8:8 + n])
+        self.header.pop("__metadata__", None)
+        self.start = 8 + n
+
+    def names(self):
+        return list(self.header)
+
+    def shape(self, name):
+        return self.header[name]["shape"]
+
+    def read(self, name):
+        entry = self.header[name]
+        begin, end = entry["data_offsets"]
+        raw = self.raw[self.start + begin:self.start + end]
+        if entry["dtype"] == "BF16":
+            wide = bytearray(2 * len(raw))
+            wide[2::4], wide[3::4] = raw[0::2], raw[1::2]
+            return array.array("f", bytes(wide))
+        return array.array(CODES[entry["dtype"]], raw)
+
+
+def write_safetensors(path, tensors):
+    """tensors: {name: (dtype, shape, values)}"""
+    header, data = {}, b""
+    for name, (dtype, shape, values) in tensors.items():
+        raw = array.array(CODES[dtype], values).tobytes()
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text + data)
+
+
+def difference(a, b):
+    """(||a - b||, ||b||); NaN never passes."""
+    d = n = 0.0
+    for x, y in zip(a, b):
+        d += (x - y) * (x - y)
+        n += y * y
+    return d ** 0.5, n ** 0.5
+
+
+class Report:
+    def __init__(self):
+        self.passed = self.failed = 0
+
+    def check(self, ok, what):
+        if ok:
+            self.passed += 1
+        else:
+            self.failed += 1
+            print("FAILED:", what, flush=True)
+
+    def close(self):
+        print(f"{self.passed} passed, {self.failed} failed")
+        sys.exit(1 if self.failed else 0)
+
+
+def scratch():
+    return tempfile.TemporaryDirectory(prefix="plait-")

@@ -1,0 +1,82 @@
+"""Every oracle under every plan: logits, loss, each gradient, ten optimizer steps and greedy ids equal transformers' own numbers.
+
+Usage: oracles.py [MODEL ...]   (default: all five)
+"""
+import json
+import os
+import sys
+
+from common import ORACLES, PLANS, Report, Safetensors, difference, last_json, run, scratch
+
+MODELS = sys.argv[1:] or ["mixtral", "mixtral_aux", "mixtral_padded", "qwen3_moe", "qwen3_moe_tied"]
+report = Report()
+worst = {}
+
+
+def note(kind, value):
+    worst[kind] = max(worst.get(kind, 0.0), value)
+
+
+for model in MODELS:
+    folder = os.path.join(ORACLES, model)
+    tokens = os.path.join(folder, "oracle.safetensors")
+    oracle = Safetensors(tokens)
+    facts = json.load(open(os.path.join(folder, "oracle.json")))
+    want_logits = oracle.read("logits")
+    vocabulary = oracle.shape("logits")[2]
+    mask = list(oracle.read("attention_mask")) if "attention_mask" in oracle.names() else None
+    gradients = {n: oracle.read(n) for n in oracle.names() if n.startswith("grad.")}
+    for plan, flags in PLANS:
+        name = f"{model} under {plan}"
+        with scratch() as d:
+            dump = os.path.join(d, "dump.safetensors")
+            out, _ = run("eval", "--model", folder, "--tokens", tokens, "--dump", dump, *flags)
+            got = last_json(out)
+            note("loss", abs(got["loss"] - facts["loss"]))
+            report.check(abs(got["loss"] - facts["loss"]) <= 2e-6, f"{name}: loss {got['loss']} against {facts['loss']}")
+            if "aux_loss" in facts:
+                report.check(abs(got["aux_loss"] - facts["aux_loss"]) <= 2e-6, f"{name}: aux_loss {got['aux_loss']}")
+            ours = Safetensors(dump)
+            logits = ours.read("logits")
+            error = 0.0
+            for i, (a, b) in enumerate(zip(logits, want_logits)):
+                if mask and not mask[i // vocabulary]:
+                    continue
+                error = max(error, abs(a - b)) if a == a else float("inf")
+            note("logits", error)
+            report.check(len(logits) == len(want_logits) and error <= 5e-6, f"{name}: logits differ by {error}")
+            report.check(sorted(n for n in ours.names() if n != "logits") == sorted(gradients), f"{name}: gradients missing or too many")
+            for g, want in gradients.items():
+                if g not in ours.names():
+                    continue
+                d_norm, w_norm = difference(ours.read(g), want)
+                note("gradient", d_norm / w_norm if w_norm else d_norm)
+                ok = ours.shape(g) == oracle.shape(g) and d_norm <= 1e-5 * w_norm + 1e-8 * len(want) ** 0.5
+                report.check(ok, f"{name}: {g} differs by {d_norm} of {w_norm}")
+
+            log, export = os.path.join(d, "log.jsonl"), os.path.join(d, "export")
+            train = facts["train"]
+            run("train", "--model", folder, "--tokens", tokens, "--steps", train["steps"], "--lr", train["lr"], "--weight-decay",
+                train["weight_decay"], "--clip", train["clip_grad_norm"], "--log", log, "--export", export, *flags)
+            rows = [json.loads(line) for line in open(log)]
+            report.check([r["step"] for r in rows] == list(range(1, train["steps"] + 1)), f"{name}: steps of the log")
+            for r, loss, norm in zip(rows, train["losses"], train["grad_norms"]):
+                note("training loss", abs(r["loss"] - loss))
+                note("training norm", abs(r["grad_norm"] - norm))
+                report.check(abs(r["loss"] - loss) <= 1e-5, f"{name}: step {r['step']} loss {r['loss']} against {loss}")
+                report.check(abs(r["grad_norm"] - norm) <= 2e-5, f"{name}: step {r['step']} norm {r['grad_norm']} against {norm}")
+            exported = Safetensors(os.path.join(export, "model.safetensors"))
+            for after in oracle.names():
+                if after.startswith("after.") and after[6:] in exported.names():
+                    d_norm, w_norm = difference(exported.read(after[6:]), oracle.read(after))
+                    note("after ten steps", d_norm / w_norm)
+                    report.check(d_norm <= 1e-4 * w_norm, f"{name}: {after} differs by {d_norm} of {w_norm}")
+            greedy = facts["greedy"]
+            ids = ",".join(map(str, greedy["prompt"]))
+            count = len(greedy["ids"]) - len(greedy["prompt"])
+            out, _ = run("generate", "--model", export, "--prompt-ids", ids, "--max-new-tokens", count, *[f for f in flags if f != "--sp"])
+            report.check(last_json(out)["ids"] == greedy["ids"], f"{name}: greedy ids {last_json(out)['ids']}")
+    print(f"{model}: {len(PLANS)} plans compared", flush=True)
+
+print("worst:", ", ".join(f"{k} {v:.2e}" for k, v in worst.items()))
+report.close()
