@@ -106,6 +106,7 @@ token_source::token_source(const session& s, const std::string& path) {
       if (rows.has_labels) all_.labels[at] = rows.labels[at + 1];
       else if (i + 1 >= length) all_.labels[at] = plait::ignored_label;  // the next token is padding
     }
+  if (all_.label_count() == 0) throw usage_error(path + ": no token has a label, so there is no loss; give rows of at least two tokens and labels other than -100");
   rows_per_step_ = s.o.batch.value_or(all_.rows);
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 // Causal attention within segments, with grouped heads: blocks of queries against the range of keys any of them sees.
+#include "plait/cpu/elementwise.hpp"
 #include "plait/cpu/lanes.hpp"
 #include "plait/cpu/matmul.hpp"
 
@@ -44,62 +45,79 @@ struct key_ranges {
   }
 };
 
-/// scores[count, high - low] = q k^T for one block of queries of one head.
-template <class T, class S>
-void attention_scores(const attention_shape& s, const T* q, dtype type, const T* k, index b, index h, index first, index count,
-                      const key_ranges& range, S* scores) {
-  const index span = range.high - range.low;
-  multiply_any(count, span, s.width, {q + s.q_at(b, first, h), type, s.heads * s.width, 1},
-               {k + s.k_at(b, range.low, h / s.group()), type, s.key_heads * s.width, 1},
-               {scores, sizeof(S) == 8 ? dtype::f64 : dtype::f32, span}, false);
+/// Rows of a view at an element offset, as an operand of a product: `step` is the stride of the rows.
+inline operand rows_at(const view& v, index offset, index step) { return {element_at(v, offset), v.type, step, 1}; }
+inline operand transposed(const operand& m) { return {m.data, m.type, m.inner, m.outer}; }
+
+template <class S>
+target sums_at(S* data, index step) {
+  return {data, sizeof(S) == 8 ? dtype::f64 : dtype::f32, step};
+}
+template <class S>
+operand sums_of(const S* data, index step) {
+  return {data, sizeof(S) == 8 ? dtype::f64 : dtype::f32, step, 1};
+}
+
+/// Softmax of factor * row over [from, to), zeros elsewhere in [0, span); not yet divided by the sum, which is returned.
+template <class S>
+S softmax_row(S* row, index from, index to, index span, S factor, S& log_sum) {
+  for (index j = 0; j < from; ++j) row[j] = 0;
+  for (index j = to; j < span; ++j) row[j] = 0;
+  log_sum = -std::numeric_limits<S>::infinity();
+  if (from >= to) return 0;
+  for (index j = from; j < to; ++j) row[j] *= factor;
+  const S largest = maximum(row + from, to - from);
+  for (index j = from; j < to; ++j) row[j] = exponential(row[j] - largest);
+  const S total = sum(row + from, to - from);
+  log_sum = largest + std::log(total);
+  return total;
+}
+
+/// One block of queries of one head.
+template <class S>
+void attention_block(const attention_shape& s, const view& q, const view& k, const view& v, const view& segment_start, S factor,
+                     const view& out, const view& lse, index b, index h, index first) {
+  const index count = s.queries - first < query_block ? s.queries - first : query_block;
+  const index q_step = s.heads * s.width, k_step = s.key_heads * s.width;
+  const key_ranges range(s, segment_start.as<const std::int32_t>(), b, first, count);
+  const index span = range.high - range.low, at_keys = s.k_at(b, range.low, h / s.group());
+  S* scores = scratch<S>(slot::scores, count * span);
+  S* sums = scratch<S>(slot::block, count * s.width);
+  S total[query_block];
+  multiply_any(count, span, s.width, rows_at(q, s.q_at(b, first, h), q_step), rows_at(k, at_keys, k_step), sums_at(scores, span), false);
+  for (index i = 0; i < count; ++i) {
+    S log_sum;
+    // A query that sees nothing has an empty range outside [low, high).
+    const bool sees = range.from[i] < range.to[i];
+    total[i] = softmax_row(scores + i * span, sees ? range.from[i] - range.low : span, sees ? range.to[i] - range.low : span, span,
+                           factor, log_sum);
+    if (lse) lse.as<S>()[(b * s.heads + h) * s.queries + first + i] = log_sum;
+  }
+  multiply_any(count, s.width, span, sums_of(scores, span), transposed(rows_at(v, at_keys, k_step)), sums_at(sums, s.width), false);
+  for (index i = 0; i < count; ++i) {
+    S* row = sums + i * s.width;
+    if (range.from[i] < range.to[i]) {
+      for (index c = 0; c < s.width; ++c) row[c] /= total[i];
+    }
+    convert_elements(row, statistic_of(out.type), element_at(out, s.q_at(b, first + i, h)), out.type, s.width);
+  }
+}
+
+template <class S>
+void attention_all(const execution& ex, const view& q, const view& k, const view& v, const view& segment_start, double scale,
+                   const view& out, const view& lse) {
+  const attention_shape s(q, k);
+  const index blocks = (s.queries + query_block - 1) / query_block;
+  parallel_for(s.batch * s.heads * blocks, s.work() < parallel_threshold ? 1 : ex.threads, [&](index task) {
+    attention_block<S>(s, q, k, v, segment_start, static_cast<S>(scale), out, lse, task / blocks / s.heads, task / blocks % s.heads,
+                       task % blocks * query_block);
+  });
 }
 
 inline void attention(const execution& ex, view q, view k, view v, view segment_start, double scale, view out, view lse) {
-  const attention_shape s(q, k);
   if (q.size() == 0) return;
-  visit_float("attention", q.type, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    using S = statistic<T>;
-    const dtype sums = statistic_of(q.type);
-    const S factor = static_cast<S>(scale);
-    const index blocks = (s.queries + query_block - 1) / query_block;
-    parallel_for(s.batch * s.heads * blocks, s.work() < parallel_threshold ? 1 : ex.threads, [&](index task) {
-      const index b = task / blocks / s.heads, h = task / blocks % s.heads, first = task % blocks * query_block;
-      const index count = s.queries - first < query_block ? s.queries - first : query_block;
-      const key_ranges range(s, segment_start.as<const std::int32_t>(), b, first, count);
-      const index span = range.high - range.low;
-      S* scores = scratch<S>(slot::scores, count * span);
-      S* sum_out = scratch<S>(slot::block, count * s.width);
-      attention_scores(s, q.as<const T>(), q.type, k.as<const T>(), b, h, first, count, range, scores);
-      S total[query_block];
-      for (index i = 0; i < count; ++i) {
-        S* row = scores + i * span;
-        const index from = range.from[i] - range.low, n = range.to[i] - range.from[i];
-        total[i] = 0;
-        S log_sum = -std::numeric_limits<S>::infinity();
-        if (n <= 0) {
-          for (index j = 0; j < span; ++j) row[j] = 0;
-        } else {
-          for (index j = 0; j < n; ++j) row[from + j] *= factor;
-          const S largest = maximum(row + from, n);
-          for (index j = 0; j < from; ++j) row[j] = 0;
-          for (index j = 0; j < n; ++j) row[from + j] = exponential(row[from + j] - largest);
-          for (index j = from + n; j < span; ++j) row[j] = 0;
-          total[i] = sum(row + from, n);
-          log_sum = largest + std::log(total[i]);
-        }
-        if (lse) lse.as<S>()[(b * s.heads + h) * s.queries + first + i] = log_sum;
-      }
-      multiply_any(count, s.width, span, {scores, sums, span, 1},
-                   {v.as<const T>() + s.k_at(b, range.low, h / s.group()), v.type, 1, s.key_heads * s.width},
-                   {sum_out, sums, s.width}, false);
-      for (index i = 0; i < count; ++i) {
-        T* to = out.as<T>() + s.q_at(b, first + i, h);
-        const bool seen = range.to[i] > range.from[i];
-        for (index c = 0; c < s.width; ++c) to[c] = seen ? convert<T>(sum_out[i * s.width + c] / total[i]) : convert<T>(S(0));
-      }
-    });
-  });
+  if (q.type == dtype::f64) return attention_all<double>(ex, q, k, v, segment_start, scale, out, lse);
+  attention_all<float>(ex, q, k, v, segment_start, scale, out, lse);
 }
 
 }  // namespace cpu_detail

@@ -5,15 +5,21 @@
 namespace plait::inline v0_1 {
 namespace cpu_detail {
 
-/// Everything the gradient of one (batch, key head) needs; keys' and values' gradients are summed here in the statistic type.
-template <class T>
+/// Everything the gradient of one (batch, key head) needs; the gradients of keys and values are summed here.
+template <class S>
 struct attention_gradient_task {
-  using S = statistic<T>;
   attention_shape s;
-  view q, k, v, segment_start, out, lse, dout, dq;
+  view q, k, v, segment_start, out, lse, dout, dq, dk, dv;
   S scale;
-  S* dkeys;
-  S* dvalues;
+  S* dkeys = nullptr;
+  S* dvalues = nullptr;
+
+  const S* row(const view& m, index at, slot which) const {
+    if (m.type == statistic_of(m.type)) return m.as<const S>() + at;
+    S* to = scratch<S>(which, s.width);
+    convert_elements(element_at(m, at), m.type, to, statistic_of(m.type), s.width);
+    return to;
+  }
 
   /// Turns scores into probabilities and dscores (= dout v^T) into the gradient of the unscaled scores.
   void rows(const key_ranges& range, index b, index h, index first, index count, S* scores, S* dscores) const {
@@ -21,15 +27,10 @@ struct attention_gradient_task {
     for (index i = 0; i < count; ++i) {
       S* p = scores + i * span;
       S* d = dscores + i * span;
-      const index from = range.from[i] - range.low, to = range.to[i] - range.low;
-      if (range.from[i] == range.to[i]) {
-        for (index j = 0; j < span; ++j) p[j] = d[j] = 0;
-        continue;
-      }
+      const bool sees = range.from[i] < range.to[i];
+      const index from = sees ? range.from[i] - range.low : span, to = sees ? range.to[i] - range.low : span;
       const index at = s.q_at(b, first + i, h);
-      const S* o = row_as<S>(out.as<const T>() + at, s.width, slot::row1);
-      const S* g = row_as<S>(dout.as<const T>() + at, s.width, slot::row2);
-      const S delta = dot(o, g, s.width);
+      const S delta = dot(row(out, at, slot::row1), row(dout, at, slot::row2), s.width);
       const S log_sum = lse.as<const S>()[(b * s.heads + h) * s.queries + first + i];
       for (index j = 0; j < from; ++j) p[j] = d[j] = 0;
       for (index j = from; j < to; ++j) p[j] = exponential(p[j] * scale - log_sum);
@@ -39,54 +40,59 @@ struct attention_gradient_task {
   }
 
   void block(index b, index h, index first) const {
-    const dtype sums = statistic_of(q.type);
-    const index hk = h / s.group(), count = s.queries - first < query_block ? s.queries - first : query_block;
+    const index count = s.queries - first < query_block ? s.queries - first : query_block;
     const key_ranges range(s, segment_start.as<const std::int32_t>(), b, first, count);
     const index span = range.high - range.low, q_step = s.heads * s.width, k_step = s.key_heads * s.width;
+    const index at_queries = s.q_at(b, first, h), at_keys = s.k_at(b, range.low, h / s.group()), low = range.low * s.width;
     S* scores = scratch<S>(slot::scores, count * span);
     S* dscores = scratch<S>(slot::score_gradients, count * span);
-    const T* q_block = q.as<const T>() + s.q_at(b, first, h);
-    const T* dout_block = dout.as<const T>() + s.q_at(b, first, h);
-    const T* k_range = k.as<const T>() + s.k_at(b, range.low, hk);
-    const T* v_range = v.as<const T>() + s.k_at(b, range.low, hk);
-    attention_scores(s, q.as<const T>(), q.type, k.as<const T>(), b, h, first, count, range, scores);
-    multiply_any(count, span, s.width, {dout_block, dout.type, q_step, 1}, {v_range, v.type, k_step, 1}, {dscores, sums, span}, false);
+    const operand queries = rows_at(q, at_queries, q_step), keys = rows_at(k, at_keys, k_step);
+    const operand values = rows_at(v, at_keys, k_step), douts = rows_at(dout, at_queries, q_step);
+    multiply_any(count, span, s.width, queries, keys, sums_at(scores, span), false);
+    multiply_any(count, span, s.width, douts, values, sums_at(dscores, span), false);
     rows(range, b, h, first, count, scores, dscores);
-    multiply_any(span, s.width, count, {scores, sums, 1, span}, {dout_block, dout.type, 1, q_step},
-                 {dvalues + range.low * s.width, sums, s.width}, true);
-    multiply_any(span, s.width, count, {dscores, sums, 1, span}, {q_block, q.type, 1, q_step},
-                 {dkeys + range.low * s.width, sums, s.width}, true);
-    if (dq) {
-      multiply_any(count, s.width, span, {dscores, sums, span, 1}, {k_range, k.type, 1, k_step},
-                   {dq.as<T>() + s.q_at(b, first, h), dq.type, q_step}, false);
-    }
+    const operand p = sums_of(scores, span), dp = sums_of(dscores, span);
+    multiply_any(span, s.width, count, transposed(p), transposed(douts), sums_at(dvalues + low, s.width), true);
+    multiply_any(span, s.width, count, transposed(dp), transposed(queries), sums_at(dkeys + low, s.width), true);
+    if (dq) multiply_any(count, s.width, span, dp, transposed(keys), {element_at(dq, at_queries), dq.type, q_step}, false);
   }
 
   void store(const S* from, const view& to, index b, index hk) const {
-    if (!to) return;
-    for (index j = 0; j < s.keys; ++j) convert_row(from + j * s.width, to.as<T>() + s.k_at(b, j, hk), s.width);
+    for (index j = 0; j < s.keys && to; ++j) {
+      convert_elements(from + j * s.width, statistic_of(to.type), element_at(to, s.k_at(b, j, hk)), to.type, s.width);
+    }
+  }
+
+  void run(index b, index hk) {
+    const index size = s.keys * s.width;
+    dkeys = scratch<S>(slot::keys, size);
+    dvalues = scratch<S>(slot::values, size);
+    for (index i = 0; i < size; ++i) dkeys[i] = dvalues[i] = 0;
+    for (index h = hk * s.group(); h < (hk + 1) * s.group(); ++h) {
+      for (index first = 0; first < s.queries; first += query_block) block(b, h, first);
+    }
+    store(dkeys, dk, b, hk);
+    store(dvalues, dv, b, hk);
   }
 };
+
+template <class S>
+void attention_gradient_all(const execution& ex, const attention_gradient_task<S>& all) {
+  const index heads = all.s.key_heads;
+  parallel_for(all.s.batch * heads, all.s.work() < parallel_threshold ? 1 : ex.threads, [&](index task) {
+    attention_gradient_task<S> one = all;
+    one.run(task / heads, task % heads);
+  });
+}
 
 inline void attention_gradient(const execution& ex, view q, view k, view v, view segment_start, double scale, view out, view lse,
                                view dout, view dq, view dk, view dv) {
   const attention_shape s(q, k);
-  visit_float("attention_gradient", q.type, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    using S = statistic<T>;
-    const index heads = s.key_heads > 0 ? s.key_heads : 0;
-    parallel_for(s.batch * heads, s.work() < parallel_threshold ? 1 : ex.threads, [&](index task) {
-      const index b = task / heads, hk = task % heads, size = s.keys * s.width;
-      attention_gradient_task<T> one{s, q, k, v, segment_start, out, lse, dout, dq, static_cast<S>(scale),
-                                     scratch<S>(slot::keys, size), scratch<S>(slot::values, size)};
-      for (index i = 0; i < size; ++i) one.dkeys[i] = one.dvalues[i] = 0;
-      for (index h = hk * s.group(); h < (hk + 1) * s.group(); ++h) {
-        for (index first = 0; first < s.queries; first += query_block) one.block(b, h, first);
-      }
-      one.store(one.dkeys, dk, b, hk);
-      one.store(one.dvalues, dv, b, hk);
-    });
-  });
+  if (q.type == dtype::f64) {
+    attention_gradient_all<double>(ex, {s, q, k, v, segment_start, out, lse, dout, dq, dk, dv, scale});
+  } else {
+    attention_gradient_all<float>(ex, {s, q, k, v, segment_start, out, lse, dout, dq, dk, dv, static_cast<float>(scale)});
+  }
 }
 
 }  // namespace cpu_detail

@@ -3,6 +3,7 @@
 #include "plait/cpu/activation.hpp"
 #include "plait/cpu/attention.hpp"
 #include "plait/cpu/attention_gradient.hpp"
+#include "plait/cpu/balance.hpp"
 #include "plait/cpu/dispatch.hpp"
 #include "plait/cpu/elementwise.hpp"
 #include "plait/cpu/embedding.hpp"
@@ -56,6 +57,8 @@ inline const backend& cpu_backend() {
       .grouped_weight_gradient = cpu_detail::grouped_weight_gradient,
       .router_statistics = cpu_detail::router_statistics,
       .router_statistics_gradient = cpu_detail::router_statistics_gradient,
+      .balance = cpu_detail::balance,
+      .balance_gradient = cpu_detail::balance_gradient,
       .row_maximum = cpu_detail::row_maximum,
       .cross_entropy_parts = cpu_detail::cross_entropy_parts,
       .cross_entropy_parts_gradient = cpu_detail::cross_entropy_parts_gradient,

@@ -7,7 +7,7 @@ namespace plait::inline v0_1 {
 namespace cpu_detail {
 
 /// to[i] = from[i] between any two float types, and from integers to anything.
-inline void convert_elements(const void* from, dtype from_type, void* to, dtype to_type, index n) {
+[[gnu::noinline]] inline void convert_elements(const void* from, dtype from_type, void* to, dtype to_type, index n) {
   visit_any(from_type, [&](auto from_tag) {
     using From = typename decltype(from_tag)::type;
     visit_any(to_type, [&](auto to_tag) {
@@ -22,7 +22,7 @@ inline void convert_elements(const void* from, dtype from_type, void* to, dtype 
 }
 
 /// to[i] += from[i] between any two float types, added in the wider one's statistic type.
-inline void add_elements(const void* from, dtype from_type, void* to, dtype to_type, index n) {
+[[gnu::noinline]] inline void add_elements(const void* from, dtype from_type, void* to, dtype to_type, index n) {
   visit_float("accumulate", from_type, [&](auto from_tag) {
     using From = typename decltype(from_tag)::type;
     visit_float("accumulate", to_type, [&](auto to_tag) {

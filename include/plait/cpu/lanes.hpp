@@ -58,13 +58,13 @@ inline S sum_terms(index n, const Wide& wide, const Term& term) {
 }
 
 template <class S>
-S sum(const S* a, index n) {
+[[gnu::noinline]] S sum(const S* a, index n) {
   using vec = typename lanes_of<S>::type;
   return sum_terms<S>(n, [a](index i, vec& t) { std::memcpy(&t, a + i, sizeof t); }, [a](index i) { return a[i]; });
 }
 
 template <class S>
-S dot(const S* a, const S* b, index n) {
+[[gnu::noinline]] S dot(const S* a, const S* b, index n) {
   using vec = typename lanes_of<S>::type;
   return sum_terms<S>(
       n,
@@ -79,7 +79,7 @@ S dot(const S* a, const S* b, index n) {
 
 /// sum of a[i] b[i] c[i]
 template <class S>
-S dot(const S* a, const S* b, const S* c, index n) {
+[[gnu::noinline]] S dot(const S* a, const S* b, const S* c, index n) {
   using vec = typename lanes_of<S>::type;
   return sum_terms<S>(
       n,
@@ -96,7 +96,7 @@ S dot(const S* a, const S* b, const S* c, index n) {
 
 /// The largest element (NaNs are passed over); minus infinity for n = 0.
 template <class S>
-S maximum(const S* a, index n) {
+[[gnu::noinline]] S maximum(const S* a, index n) {
   constexpr int lanes = 2 * lanes_of<S>::count;
   S best[lanes];
   for (S& b : best) b = -std::numeric_limits<S>::infinity();
@@ -109,7 +109,7 @@ S maximum(const S* a, index n) {
   return best[0];
 }
 
-/// e^x, branch-free so that loops over it vectorise. Below 1 ulp off; right for infinities, NaN and denormal results.
+/// e^x, branch-free so that loops over it vectorise. At most about 1 ulp off; right for infinities, NaN and denormal results.
 inline float exponential(float x) {
   x = x < -104.0f ? -104.0f : x;
   x = x > 89.0f ? 89.0f : x;

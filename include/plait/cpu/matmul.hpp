@@ -50,13 +50,13 @@ void multiply_into(index M, index N, index K, const operand& a, const operand& b
   }
 }
 
-inline void multiply_any(index M, index N, index K, const operand& a, const operand& b, const target& c, bool add) {
+[[gnu::noinline]] inline void multiply_any(index M, index N, index K, const operand& a, const operand& b, const target& c, bool add) {
   if (a.type == dtype::f64 || b.type == dtype::f64 || c.type == dtype::f64) return multiply_into<double>(M, N, K, a, b, c, add);
   multiply_into<float>(M, N, K, a, b, c, add);
 }
 
 /// c[M, N] (+)= a b on up to `threads` threads, by whole rows or columns of c.
-inline void product(index M, index N, index K, const operand& a, const operand& b, const target& c, bool add, int threads) {
+[[gnu::noinline]] inline void product(index M, index N, index K, const operand& a, const operand& b, const target& c, bool add, int threads) {
   if (M <= 0 || N <= 0) return;
   if (blas_product(M, N, K, a, b, c.data, c.type, c.step, add)) return;
   const double work = 2.0 * static_cast<double>(M) * static_cast<double>(N) * static_cast<double>(K);

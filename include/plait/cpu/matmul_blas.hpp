@@ -2,7 +2,10 @@
 // The one place a BLAS is called: large f32 and f64 products, if the build found one (PLAIT_OPENBLAS).
 #include "plait/cpu/matmul_kernel.hpp"
 #if defined(PLAIT_OPENBLAS)
+// OpenBLAS declares a type bfloat16 of its own in the global namespace, where `using namespace plait` would meet it.
+#define bfloat16 openblas_bfloat16
 #include <cblas.h>
+#undef bfloat16
 #endif
 
 namespace plait::inline v0_1 {

@@ -20,7 +20,7 @@ struct tiling {
   static constexpr int lanes = lanes_of<S>::count;
   static constexpr int rows = vector_bytes == 64 ? 12 : 6;  // of one register tile
   static constexpr int columns = 2 * lanes;
-  static constexpr index depth = 256;  // summed per pass over c
+  static constexpr index depth = 128;  // summed per pass over c
   static constexpr index block_rows = 16 * rows;
   static constexpr index block_columns = 1024;
 };
@@ -65,7 +65,7 @@ PLAIT_FULL_WIDTH inline void multiply_tile(index depth, const S* a, index a_step
 
 /// Picks the smallest tile that covers `rows` x `columns`. a and b are readable (zero) up to the tile's edge.
 template <class S>
-inline void multiply_panels(index depth, const S* a, index a_step, const S* b, index b_step, S* c, index c_step, index rows,
+[[gnu::noinline]] void multiply_panels(index depth, const S* a, index a_step, const S* b, index b_step, S* c, index c_step, index rows,
                             index columns, bool add) {
   using shape = tiling<S>;
   constexpr int full = shape::rows, most = full * 2 / 3, some = full / 3;

@@ -61,7 +61,7 @@ void pack_panel(const T* from, index outer, index inner, index count, index dept
 }
 
 template <int P, class S>
-void pack_panels(const operand& m, index start, index count, index start_depth, index depth, S* to) {
+[[gnu::noinline]] void pack_panels(const operand& m, index start, index count, index start_depth, index depth, S* to) {
   visit_float("matmul", m.type, [&](auto tag) {
     using T = typename decltype(tag)::type;
     if constexpr (sizeof(T) <= sizeof(S)) {

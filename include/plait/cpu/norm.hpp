@@ -14,7 +14,7 @@ S rounded(S value) {
 
 template <class S>
 const S* weights_as(const view& weight, index n) {
-  S* w = scratch<S>(slot::row4, n);
+  S* w = scratch<S>(slot::row3, n);
   convert_elements(weight.data, weight.type, w, sizeof(S) == 8 ? dtype::f64 : dtype::f32, n);
   return w;
 }

@@ -63,8 +63,9 @@ To convert(From value) {
   }
 }
 
+/// Kept out of line, like the other row primitives: inlined into every op they would only cost compile time.
 template <class To, class From>
-void convert_row(const From* from, To* to, index n) {
+[[gnu::noinline]] void convert_row(const From* from, To* to, index n) {
   if constexpr (std::is_same_v<To, From>) {
     if (n > 0 && from != to) std::memmove(to, from, static_cast<std::size_t>(n) * sizeof(To));
   } else {
@@ -74,7 +75,7 @@ void convert_row(const From* from, To* to, index n) {
 
 /// Element `i` of a float view, whatever its type: for values read once a row.
 template <class S>
-S number_at(const view& v, index i) {
+[[gnu::noinline]] S number_at(const view& v, index i) {
   switch (v.type) {
     case dtype::f32: return convert<S>(v.as<const float>()[i]);
     case dtype::f64: return convert<S>(v.as<const double>()[i]);
@@ -84,7 +85,7 @@ S number_at(const view& v, index i) {
 }
 
 template <class S>
-void set_number(const view& v, index i, S value) {
+[[gnu::noinline]] void set_number(const view& v, index i, S value) {
   switch (v.type) {
     case dtype::f32: v.as<float>()[i] = convert<float>(value); return;
     case dtype::f64: v.as<double>()[i] = convert<double>(value); return;

@@ -12,7 +12,7 @@ namespace plait::inline v0_1 {
 namespace cpu_detail {
 
 /// One reusable buffer per use, so that nested users (attention calls the matmul) never share one.
-enum class slot : int { pack_a, pack_b, tile, scores, score_gradients, keys, values, block, row1, row2, row3, row4, columns, count };
+enum class slot : int { pack_a, pack_b, tile, scores, score_gradients, keys, values, block, row1, row2, row3, columns, count };
 
 class scratch_space {
  public:
@@ -66,16 +66,6 @@ const S* row_as(const T* from, index n, slot which) {
     S* to = scratch<S>(which, n);
     convert_row(from, to, n);
     return to;
-  }
-}
-
-/// Where to compute a row of type S that ends up at `to`: there, or in scratch if the types differ (then store_row copies).
-template <class S, class T>
-S* row_for(T* to, index n, slot which) {
-  if constexpr (std::is_same_v<S, T>) {
-    return to;
-  } else {
-    return scratch<S>(which, n);
   }
 }
 

@@ -74,7 +74,7 @@ auto dispatch(context& c, const X& x, const R& routed, const W& w) {
   using verdict = detail::dispatch_verdict<X, W>;
   using rows = detail::result_t<typename X::element, extents<dyn, detail::last_extent<X>>, typename X::mesh, verdict>;
   if constexpr (detail::accept<typename X::mesh, verdict, X, W>() &&
-                check::the_layout_is_the_one_wanted<(X::layout_type::value == R::layout_type::value), X, R>::ok) {
+                check::the_layout_is_the_one_wanted<(!verdict::value.ok() || X::layout_type::value == R::layout_type::value), X, R>::ok) {
     const array& weight = w.data();
     const index_set held = held_indices(W::layout_type::value, 0, weight.global[0], c.mesh.size, c.coordinate);
     runtime::dispatch_arrays d = runtime::dispatch(c, x.data(), routed.arrays.ids, held.count == 0 ? 0 : held.range[0].begin,

@@ -67,7 +67,7 @@ auto cross_entropy_parts(context& c, const X& logits, const M& maximum, const La
   using rows = typename detail::drop_last<typename X::extents_type>::type;
   using result = detail::result_t<statistic_t<typename X::element>, typename detail::prepend_dim<rows, 2>::type, typename X::mesh, verdict>;
   if constexpr (detail::accept<typename X::mesh, verdict, X>() &&
-                check::the_layout_is_the_one_wanted<detail::maximum_is_shared<X, M>(), M, X>::ok) {
+                check::the_layout_is_the_one_wanted<(!verdict::value.ok() || detail::maximum_is_shared<X, M>()), M, X>::ok) {
     const array& a = logits.data();
     const index_set held = held_indices(X::layout_type::value, X::rank - 1, a.global[X::rank - 1], c.mesh.size, c.coordinate);
     return result(runtime::cross_entropy_parts(c, a, maximum.data(), labels.data(), held.count == 0 ? a.global[X::rank - 1] : held.range[0].begin,

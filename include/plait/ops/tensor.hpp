@@ -87,9 +87,11 @@ struct show;
 
 namespace detail {
 
-template <type_error Error, class... Context>
+// The error goes by number: g++ would print the enumerator's qualified name, which ends in "error::", before the sentence.
+template <int Number, class... Context>
 constexpr bool report() {
   using e = type_error;
+  constexpr e Error = static_cast<e>(Number);
   if constexpr (Error == e::none) return true;
   else if constexpr (Error == e::partial_nonlinear) return check::a_pending_sum_cannot_pass_a_nonlinear_op<false, Context...>::ok;
   else if constexpr (Error == e::partial_times_partial) return check::two_pending_sums_cannot_be_multiplied<false, Context...>::ok;
@@ -121,7 +123,7 @@ struct axis_named<Mesh, -1> {
 template <class Mesh, class Verdict, class... Operands>
 constexpr bool accept() {
   constexpr typed t = Verdict::value;
-  return report<t.error, typename axis_named<Mesh, t.ok() ? -1 : t.atom>::type, Operands...>();
+  return report<static_cast<int>(t.error), typename axis_named<Mesh, t.ok() ? -1 : t.atom>::type, Operands...>();
 }
 
 template <class Mesh, class Verdict>

@@ -99,6 +99,10 @@ struct backend {
   /// Over tokens with valid[t] != 0 (u8 [T]): counts[e] = how often e is chosen, probability_sum[e] = sum of probabilities.
   void (*router_statistics)(const execution&, view probabilities, view ids, view valid, view counts, view probability_sum);
   void (*router_statistics_gradient)(const execution&, view probabilities, view valid, view dprobability_sum, view dlogits);
+  /// loss[0] = factor * sum_e statistics[0,e] * statistics[1,e] (statistics [2,E]: choices, probability sums); only the second
+  /// row has a gradient.
+  void (*balance)(const execution&, view statistics, double factor, view loss);
+  void (*balance_gradient)(const execution&, view statistics, double factor, view dloss, view dstatistics);
 
   // loss: logits [R,V'] are columns [first, first + V') of the vocabulary; labels i64 [R], -100 = ignored --------------
   void (*row_maximum)(const execution&, view logits, view maximum);                                 // statistics [R]

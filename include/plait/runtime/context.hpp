@@ -1,5 +1,6 @@
 #pragma once
 // The execution context: what every op and collective of one rank runs in.
+#include <chrono>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
@@ -51,6 +52,12 @@ struct context {
   any_communicator& group(std::uint32_t mask) {
     if (communicators == nullptr) throw std::logic_error("plait: a collective over several ranks, but the context has no communicators");
     return communicators->group(mask);
+  }
+  /// Waits for a collective, counting the time.
+  void wait(any_communicator& group, ticket t) {
+    const auto before = std::chrono::steady_clock::now();
+    group.wait(t);
+    seconds_communicating += std::chrono::duration<double>(std::chrono::steady_clock::now() - before).count();
   }
   void note(collective_kind kind, std::uint32_t mask, std::int64_t payload) {
     if (records != nullptr) records->push_back({where, layer, kind, mask, mesh.group_size(mask), payload, in_backward});

@@ -59,34 +59,17 @@ inline array cross_entropy_sum(context& c, const array& parts, const array& labe
 }
 
 /// Switch-type balancing loss from statistics [2, E] summed over layers and all valid tokens:
-/// E / rows^2 * sum_e counts[e] * probability_sum[e], rows = routed rows (valid tokens x sparse layers).
-/// Computed on the host from 2 E numbers: a stated synchronisation point.
+/// E / rows^2 * sum_e choices[e] * probability_sum[e], rows = routed rows (valid tokens x sparse layers).
 inline array balance(context& c, const array& statistics, double rows, const layout_value& layout) {
-  const std::int64_t experts = statistics.local.extent[1];
   const std::int64_t one[1] = {1};
   array loss = make_array(c, statistics.type(), 1, one, one, layout);
-  const double factor = rows > 0 ? static_cast<double>(experts) / (rows * rows) : 0.0;
-  const auto run = [&](auto* s, auto* out) {
-    double sum = 0;
-    for (std::int64_t e = 0; e < experts; ++e) sum += static_cast<double>(s[e]) * static_cast<double>(s[experts + e]);
-    *out = static_cast<std::remove_reference_t<decltype(*out)>>(factor * sum);
-  };
-  if (statistics.type() == dtype::f64) run(statistics.local.as<double>(), loss.local.as<double>());
-  else run(statistics.local.as<float>(), loss.local.as<float>());
+  const double factor = rows > 0 ? static_cast<double>(statistics.local.extent[1]) / (rows * rows) : 0.0;
+  c.ops->balance(c.exec, statistics.local, factor, loss.local);
   if (!wants_gradient(c, statistics)) return loss;
   track(loss);
-  c.recording->push([statistics, experts, factor, dloss = loss.gradient](context& b) {
+  c.recording->push([statistics, factor, dloss = loss.gradient](context& b) {
     if (!dloss->filled) return;
-    contribute(b, statistics.gradient, [&](view d) {
-      const auto back = [&](auto* s, auto* out, auto* g) {
-        for (std::int64_t e = 0; e < experts; ++e) {
-          out[e] = 0;
-          out[experts + e] = static_cast<std::remove_reference_t<decltype(*out)>>(factor * static_cast<double>(s[e]) * static_cast<double>(*g));
-        }
-      };
-      if (d.type == dtype::f64) back(statistics.local.as<double>(), d.as<double>(), dloss->local.as<double>());
-      else back(statistics.local.as<float>(), d.as<float>(), dloss->local.as<float>());
-    });
+    contribute(b, statistics.gradient, [&](view d) { b.ops->balance_gradient(b.exec, statistics.local, factor, dloss->local, d); });
   });
   return loss;
 }

@@ -329,7 +329,7 @@ class transfer {
   }
   void complete(context& c) {
     const stage& s = current();
-    group_->wait(ticket_);
+    c.wait(*group_, ticket_);
     const int n = c.mesh.group_size(s.mask);
     const int rank = local_.rank;
     const std::size_t element = size_of(local_.type);

@@ -80,7 +80,7 @@ struct canonical {
   static constexpr bool ok = check::every_axis_is_in_the_mesh<reader.error != spec_error::not_in_mesh, Mesh, Entries...>::ok &&
                              check::an_axis_is_used_once<reader.error != spec_error::twice, Mesh, Entries...>::ok &&
                              check::axes_share_no_ranks<reader.error != spec_error::overlap, Mesh, Entries...>::ok;
-  static constexpr layout_code code = encode(reader.builder.value);
+  static constexpr layout_code code = ok ? encode(reader.builder.value) : layout_code{};  // asks for ok: an unused member is not checked
   using type = typename layout_of_code<Mesh, code.places, code.order>::type;
 };
 

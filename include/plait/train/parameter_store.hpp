@@ -197,7 +197,7 @@ class parameter_store {
       call.where = c.where;
       c.note(call.kind, mask, count * static_cast<std::int64_t>(element));
       any_communicator& group = c.group(mask);
-      group.wait(group.start(call));
+      c.wait(group, group.start(call));
       each([&](view v, char* at) { c.ops->copy(c.exec, v.data, at, v.bytes()); });
     }
   }
@@ -240,7 +240,7 @@ class parameter_store {
     call.where = c.where;
     c.note(call.kind, mask, static_cast<std::int64_t>(sizeof(double)));
     any_communicator& group = c.group(mask);
-    group.wait(group.start(call));
+    c.wait(group, group.start(call));
     c.ops->copy(c.exec, &value, memory->data(), sizeof value);
     return value;
   }
@@ -338,7 +338,7 @@ class parameter_store {
       }
     }
     for (parameter_unit::in_flight& f : u.flights) {
-      f.group->wait(f.started);
+      c.wait(*f.group, f.started);
       const int n = c.mesh.group_size(f.mask);
       std::int64_t offset = 0;
       int at[max_atoms];
@@ -418,7 +418,7 @@ class parameter_store {
       call.where = c.where;
       c.note(call.kind, mask, payload);
       any_communicator& group = c.group(mask);
-      group.wait(group.start(call));
+      c.wait(group, group.start(call));
       offset = 0;
       for (int i : u.slots) {
         const parameter_slot& s = slots[static_cast<std::size_t>(i)];

@@ -1,0 +1,64 @@
+#pragma once
+// A model family: its plans by (SP, EP) and precision. The four-way choice from the flags is one function; a missing table is an
+// error, never a fallback. Registering other plan types replaces the built-in tables.
+#include <memory>
+#include <string>
+
+#include "plait/model/decoder_model.hpp"
+#include "plait/train/plan_table.hpp"
+
+namespace plait::inline v0_1 {
+
+struct plan_choice {
+  const plan_table* (*table)() = nullptr;
+  std::unique_ptr<any_model> (*make)(const io::model_config&, parameter_store&, decoder_options) = nullptr;
+};
+
+enum class training_dtype : unsigned char { f32, bf16 };
+
+struct family {
+  const char* name = "";
+  plan_choice plans[2][2][2] = {};  // [dtype][sp][ep]
+};
+
+/// "No table": a family that does not offer a combination.
+struct no_plan {};
+
+namespace detail {
+template <class Plan, class Model>
+plan_choice choice_of() {
+  return {[]() -> const plan_table* { return &table_of<Plan, Model>(); },
+          [](const io::model_config& config, parameter_store& store, decoder_options options) -> std::unique_ptr<any_model> {
+            return std::make_unique<decoder_model<Plan, Model>>(config, store, options);
+          }};
+}
+template <class Plan, class Model>
+void add_plan(family& f, bool sp, bool ep) {
+  if constexpr (!std::is_same_v<Plan, no_plan>) {
+    f.plans[0][sp][ep] = choice_of<Plan, Model>();
+    f.plans[1][sp][ep] = choice_of<with_precision<Plan, bfloat16_precision>, Model>();
+  }
+}
+}  // namespace detail
+
+template <class Model, class Tp, class Sp, class TpEp, class SpEp>
+family make_family() {
+  family f;
+  f.name = Model::name;
+  detail::add_plan<Tp, Model>(f, false, false);
+  detail::add_plan<Sp, Model>(f, true, false);
+  detail::add_plan<TpEp, Model>(f, false, true);
+  detail::add_plan<SpEp, Model>(f, true, true);
+  return f;
+}
+
+/// The plan that the flags ask for.
+inline const plan_choice& choose_plan(const family& f, bool sp, bool ep, training_dtype type) {
+  const plan_choice& choice = f.plans[type == training_dtype::bf16][sp][ep];
+  if (choice.table == nullptr)
+    throw plan_misfit(std::string("family '") + f.name + "' has no plan for " + (sp ? "--sp" : "no --sp") + " with " + (ep ? "--ep" : "no --ep") +
+                      "; choose flags that it offers, or register a plan of your own");
+  return choice;
+}
+
+}  // namespace plait::inline v0_1
