@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 
-from common import ORACLES, TRAINER, Report, Safetensors, scratch, write_safetensors
+from lib_trainer import ORACLES, TRAINER, Report, Safetensors, scratch, write_safetensors
 
 report = Report()
 MIXTRAL = os.path.join(ORACLES, "mixtral")

@@ -4,7 +4,7 @@ import os
 import random
 import shutil
 
-from common import ORACLES, PLANS, Report, Safetensors, difference, last_json, run, scratch, write_safetensors
+from lib_trainer import ORACLES, PLANS, Report, Safetensors, difference, last_json, run, scratch, write_safetensors
 
 report = Report()
 

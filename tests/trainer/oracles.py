@@ -6,7 +6,7 @@ import json
 import os
 import sys
 
-from common import ORACLES, PLANS, Report, Safetensors, difference, last_json, run, scratch
+from lib_trainer import ORACLES, PLANS, Report, Safetensors, difference, last_json, run, scratch
 
 MODELS = sys.argv[1:] or ["mixtral", "mixtral_aux", "mixtral_padded", "qwen3_moe", "qwen3_moe_tied"]
 report = Report()

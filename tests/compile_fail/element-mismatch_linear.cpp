@@ -1,0 +1,18 @@
+// bfloat16 activations into a float weight.
+#include "plait/ops/dense.hpp"
+
+struct tp : plait::axis<2> {};
+struct node : plait::mesh<tp> {};
+using plait::dyn;
+using x_type = plait::tensor<plait::bfloat16, plait::extents<dyn, 8>, plait::layout<node>>;
+template <class Element>
+using weight = plait::tensor<Element, plait::extents<8, 8>, plait::layout<node>>;
+#ifdef PLAIT_EXPECT_FAIL
+auto y(plait::context& c, const x_type& x, const weight<float>& w) {
+  return plait::linear(c, x, w);  // expected-error {{"plait\[element-mismatch\]"}}
+}
+#else
+auto y(plait::context& c, const x_type& x, const weight<plait::bfloat16>& w) {
+  return plait::linear(c, x, w);
+}
+#endif

@@ -1,0 +1,71 @@
+# Configures, builds and runs one consumer project in a fresh folder, and looks at what plait let leak into it.
+cmake_minimum_required(VERSION 3.25)
+set(project "${CMAKE_CURRENT_LIST_DIR}/${WAY}")
+
+function(run)
+  execute_process(COMMAND ${ARGN} RESULT_VARIABLE result OUTPUT_VARIABLE out ERROR_VARIABLE err)
+  if(NOT result EQUAL 0)
+    list(JOIN ARGN " " command)
+    message("${out}${err}")
+    message(FATAL_ERROR "failed: ${command}")
+  endif()
+  set(said "${out}" PARENT_SCOPE)
+endfunction()
+
+file(REMOVE_RECURSE "${WORK}")
+set(arguments "-DPLAIT_SOURCE=${REPO}")
+if(WAY STREQUAL "find_package")
+  run("${CMAKE_COMMAND}" --install "${BUILD}" --prefix "${WORK}/prefix")
+  string(REGEX REPLACE "\\.[0-9]+$" "" wanted "${VERSION}")
+  set(arguments "-DCMAKE_PREFIX_PATH=${WORK}/prefix" "-DPLAIT_WANTED=${wanted}")
+
+  # Every header of the installed components is there.
+  file(GLOB_RECURSE headers RELATIVE "${REPO}/include" "${REPO}/include/plait/*.hpp")
+  list(FILTER headers EXCLUDE REGEX "^plait/comm/nccl")
+  if(NOT WITH_IO)
+    list(FILTER headers EXCLUDE REGEX "^plait/io(/|\\.hpp$)")
+  endif()
+  foreach(header IN LISTS headers)
+    if(NOT EXISTS "${WORK}/prefix/include/${header}")
+      message(FATAL_ERROR "not installed: include/${header} (if it is new: configure again)")
+    endif()
+  endforeach()
+endif()
+
+run("${CMAKE_COMMAND}" -S "${project}" -B "${WORK}/build" -G "${GENERATOR}" "-DCMAKE_CXX_COMPILER=${COMPILER}"
+  -DCMAKE_EXPORT_COMPILE_COMMANDS=ON "-DWITH_IO=${WITH_IO}" ${arguments})
+run("${CMAKE_COMMAND}" --build "${WORK}/build")
+run("${WORK}/build/consumer")
+string(STRIP "${said}" said)
+if(NOT said STREQUAL "plait ${VERSION}")
+  message(FATAL_ERROR "the consumer printed \"${said}\", not \"plait ${VERSION}\"")
+endif()
+if(WITH_IO)
+  run("${WORK}/build/consumer_io")
+endif()
+
+# Nothing but the language version reaches the consumer's command line, and none of plait's own programs its build.
+file(READ "${WORK}/build/compile_commands.json" commands)
+if(commands MATCHES "\"command\": [^\n]* (-(W|O|march|f|D)[^ ]*)")
+  message(FATAL_ERROR "this flag leaks to consumers: ${CMAKE_MATCH_1}")
+endif()
+if(NOT commands MATCHES " -std=(gnu|c)\\+\\+2[0-9ab]")
+  message(FATAL_ERROR "plait::plait does not ask for C++20")
+endif()
+string(REGEX MATCHALL "\"file\": [^\n]*" files "${commands}")
+foreach(file IN LISTS files)
+  if(NOT file MATCHES "tests/consumer/[a-z_/.]*(main|io)\\.cpp")
+    message(FATAL_ERROR "the consumer's build compiles something else: ${file}")
+  endif()
+endforeach()
+
+# A wrong version is refused.
+if(WAY STREQUAL "find_package")
+  execute_process(COMMAND "${CMAKE_COMMAND}" -S "${project}" -B "${WORK}/wrong" -G "${GENERATOR}"
+    "-DCMAKE_CXX_COMPILER=${COMPILER}" "-DCMAKE_PREFIX_PATH=${WORK}/prefix" -DPLAIT_WANTED=99.9
+    RESULT_VARIABLE result OUTPUT_QUIET ERROR_QUIET)
+  if(result EQUAL 0)
+    message(FATAL_ERROR "find_package(plait 99.9) succeeded")
+  endif()
+endif()
+message("consumer ${WAY}: ${said}")

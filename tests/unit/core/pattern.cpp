@@ -1,0 +1,144 @@
+// Names and patterns: which rule rules which row.
+#include "support.hpp"
+
+using namespace core_test;
+
+namespace {
+
+constexpr int fit(const char* rule, const char* name, int number = -1) { return specificity(read_pattern(rule), read_pattern(name), number); }
+
+constexpr int wrong_patterns() {
+  int wrong = 0;
+  const char* const weight = "model.layers.*.self_attn.q_proj.weight";
+  // 4 the name by number, 3 the name, 2 its module by number, 1 its module, 0 not at all
+  wrong += fit("model.layers.*.self_attn.q_proj.weight", weight) != 3;
+  wrong += fit("model.layers.*.self_attn.q_proj", weight) != 1;
+  wrong += fit("model.layers.7.self_attn.q_proj", weight, 7) != 2;
+  wrong += fit("model.layers.7.self_attn.q_proj.weight", weight, 7) != 4;
+  wrong += fit("model.layers.7.self_attn.q_proj.weight", weight, 8) != 0;
+  wrong += fit("model.layers.7.self_attn.q_proj.weight", weight, -1) != 0;
+  wrong += fit("model.layers.*.self_attn.q_proj", weight, 7) != 1;
+  wrong += fit("model.layers.*.self_attn", weight) != 0;  // only the module one level up owns a parameter
+  wrong += fit("model.layers.*.self_attn.k_proj", weight) != 0;
+  wrong += fit("layers.*.self_attn.q_proj", weight) != 0;
+  wrong += fit("*.self_attn.q_proj", weight) != 0;
+  wrong += fit("model.*", weight) != 0;
+  wrong += fit("", weight) != 0;
+  wrong += fit("model.layers.*.self_attn.q_proj.weigh", weight) != 0;
+  wrong += fit("model.layers.*.self_attn.q_proj.weight.x", weight) != 0;
+  wrong += fit("model.layers.*.self_attn.q_projx", weight) != 0;
+  // names without a layer
+  wrong += fit("lm_head", "lm_head.weight") != 1 || fit("lm_head.weight", "lm_head.weight") != 3 || fit("lm_head", "lm_head") != 3;
+  wrong += fit("model.norm", "model.norm.weight") != 1 || fit("model.norm", "model.norm2.weight") != 0;
+  // a number is a whole segment
+  wrong += fit("model.layers.12.x", "model.layers.*.x", 12) != 4;
+  wrong += fit("model.layers.12.x", "model.layers.*.x", 1) != 0;
+  wrong += fit("model.layers.1.x", "model.layers.*.x", 12) != 0;
+  wrong += fit("model.layers2.x", "model.layers3.x") != 0;
+  return wrong;
+}
+
+constexpr int wrong_reading() {
+  int wrong = 0;
+  wrong += read_pattern("a.12.b").number != 12 || read_pattern("a.*.b").number != -1 || read_pattern("a.b").number != -1;
+  wrong += read_pattern("a.0.b").number != 0 || read_pattern("a.b2.c").number != -1;
+  wrong += read_pattern("a.12.b").hash != read_pattern("a.*.b").hash;
+  wrong += read_pattern("a.*.b.c").owner_hash != read_pattern("a.3.b").hash;
+  wrong += read_pattern("a.b").hash == read_pattern("a.c").hash || read_pattern("ab").hash == read_pattern("a.b").hash;
+  return wrong;
+}
+
+/// What best_rule picks among rules, as the plan's resolution calls it.
+template <std::size_t N>
+constexpr int best(const char* const (&rules)[N], const char* name, int number, bool expect_ambiguous) {
+  pattern read[N] = {};
+  for (std::size_t i = 0; i < N; ++i) read[i] = read_pattern(rules[i]);
+  bool ambiguous = false;
+  const int b = detail::best_rule(read, static_cast<int>(N), read_pattern(name), number, ambiguous);
+  return ambiguous == expect_ambiguous ? b : -100;
+}
+constexpr int wrong_choices() {
+  int wrong = 0;
+  const char* const rules[] = {"m.layers.*.a", "m.layers.3.a", "m.layers.*.a.weight", "m.layers.5.a.weight", "m.head"};
+  wrong += best(rules, "m.layers.*.a.weight", -1, false) != 2;  // the name beats its module
+  wrong += best(rules, "m.layers.*.a.weight", 3, false) != 2;   // even when the module states the number
+  wrong += best(rules, "m.layers.*.a.weight", 5, false) != 3;   // an exact number beats *
+  wrong += best(rules, "m.layers.*.a.bias", 3, false) != 1;
+  wrong += best(rules, "m.layers.*.a.bias", 4, false) != 0;
+  wrong += best(rules, "m.head.weight", -1, false) != 4;
+  wrong += best(rules, "m.norm.weight", -1, false) != -1;
+  const char* const twins[] = {"m.layers.*.a", "m.layers.*.a", "m.layers.3.a"};
+  wrong += best(twins, "m.layers.*.a.weight", 4, true) != 1;
+  wrong += best(twins, "m.layers.*.a.weight", 3, false) != 2;  // the better rule ends the ambiguity
+  return wrong;
+}
+
+// ---- a plan over a small model ----------------------------------------------------------------------------------------
+struct fsdp_axis : axis<2> {};
+struct tp : axis<4> {};
+struct node : mesh<fsdp_axis, tp> {};
+struct small {
+  static constexpr parameter parameters[] = {
+      {"embed.weight", {64, 16}},
+      {"layers.*.up.weight", {32, 16}, packed(0, 2)},
+      {"layers.*.up.bias", {32}, packed(0, 2)},
+      {"layers.*.down.weight", {16, 16}},
+      {"layers.*.norm.weight", {16}},
+  };
+  static constexpr activation_point activations[] = {{"layers.*", 3}};
+};
+struct table : plan<node,
+    parameters<rule<"embed", vocabulary<tp>>, rule<"layers.*.up", packed_colwise<tp>>, rule<"layers.*.down", rowwise<tp>>,
+               rule<"layers.2.down", replicated<tp>, no_fsdp>, rule<"layers.*.norm", replicated<tp>>>,
+    activations<activation<"layers.*", on<fsdp_axis, Shard<0>>, on<tp, Invariant>>>, everywhere<fsdp<fsdp_axis>>> {};
+static_assert(covers<table, small>);
+
+constexpr int wrong_resolution() {
+  int wrong = 0;
+  using resolved = detail::resolved_table<table, small>;
+  wrong += resolved::numbers.count != 1 || resolved::numbers.number[0] != 2;
+  constexpr int up = row_of<small>("layers.*.up.weight"), bias = row_of<small>("layers.*.up.bias"), down = row_of<small>("layers.*.down.weight");
+  wrong += !(resolved::at(up, 0).compute.at[1] == Q0) || !(resolved::at(bias, 0).compute.at[1] == Q0);
+  wrong += !(resolved::at(down, 1).compute.at[1] == S1) || resolved::at(down, 1).rule != 2;
+  wrong += !(resolved::at(down, 2).compute.at[1] == I) || resolved::at(down, 2).rule != 3;
+  wrong += resolved::at(down, 2).storage.cuts != 0;  // no_fsdp
+  // FSDP cuts inside what the style cut
+  const layout_value stored = resolved::at(up, 0).storage;
+  wrong += stored.cuts != 2 || stored.cut[0] != 1 || stored.cut[1] != 0 || !(stored.at[0] == S0);
+  for (int r = 0; r < resolved::rows; ++r) wrong += resolved::at(r, 0).error != plan_error::none;
+  using storage = storage_layout_t<table, small, down, -1>;
+  wrong += !std::is_same_v<storage, layout<node, on<fsdp_axis, Shard<0>>, on<tp, Shard<1>>>>;
+  wrong += !std::is_same_v<compute_layout_t<table, small, down, 2>, layout<node, on<tp, Invariant>>>;
+  wrong += !std::is_same_v<activation_layout_t<table, small, 0>, layout<node, on<fsdp_axis, Shard<0>>, on<tp, Invariant>>>;
+  return wrong;
+}
+
+/// Divisibility by units, sections and the sizes of all cutting axes; what is not known yet fits.
+constexpr int wrong_units() {
+  int wrong = 0;
+  const parameter heads{"w", {symbol(0), 16}, unit(0, 8)}, gate{"w", {symbol(0), 4}, packed(0, 2)}, loose{"w", {symbol(0)}, uneven{}};
+  const std::int64_t four_heads[4] = {32, 16}, unknown[4] = {-1, 16}, packed_24[4] = {24, 4}, odd[4] = {7};
+  layout_builder b(2);
+  b.place(1, S0);
+  b.place(0, S0);
+  const int four[2] = {1, 4}, eight[2] = {1, 8}, both[2] = {2, 2}, many[2] = {2, 4}, open[2] = {dyn, 4};
+  wrong += !detail::divides(heads, four_heads, 8, b.value, four);
+  wrong += detail::divides(heads, four_heads, 8, b.value, eight);
+  wrong += !detail::divides(heads, four_heads, 8, b.value, both);
+  wrong += detail::divides(heads, four_heads, 8, b.value, many);
+  wrong += !detail::divides(heads, four_heads, 8, b.value, open) || !detail::divides(heads, unknown, 8, b.value, eight);
+  wrong += detail::divides(gate, packed_24, 1, b.value, eight);   // 24 / (2 x 8)
+  wrong += !detail::divides(gate, packed_24, 1, b.value, four);   // 24 / (2 x 4)
+  wrong += !detail::divides(loose, odd, 1, b.value, eight);
+  return wrong;
+}
+
+}  // namespace
+
+TEST_CASE("pattern: how well a rule fits a name") {
+  PLAIT_TWICE(wrong_patterns);
+  PLAIT_TWICE(wrong_reading);
+}
+TEST_CASE("pattern: the most specific rule is chosen, twins are ambiguous") { PLAIT_TWICE(wrong_choices); }
+TEST_CASE("plan: rules become layouts, an exact layer number beats *") { PLAIT_TWICE(wrong_resolution); }
+TEST_CASE("plan: divisibility goes by units") { PLAIT_TWICE(wrong_units); }

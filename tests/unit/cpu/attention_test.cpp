@@ -1,0 +1,196 @@
+#include "support.hpp"
+
+#include <array>
+#include <utility>
+
+using namespace cpu_test;
+
+namespace {
+
+struct problem {
+  i64 B, Sq, Skv, Hq, Hkv, d;
+  tensor q, k, v, segments;
+  double scale;
+
+  problem(dtype type, i64 b, i64 sq, i64 skv, i64 hq, i64 hkv, i64 width)
+      : B(b), Sq(sq), Skv(skv), Hq(hq), Hkv(hkv), d(width), q(random(type, {b, sq, hq, width}, -2, 2)),
+        k(random(type, {b, skv, hkv, width}, -2, 2)), v(random(type, {b, skv, hkv, width}, -2, 2)), segments(dtype::i32, {b, skv}),
+        scale(1 / std::sqrt(static_cast<double>(width))) {
+    for (i64 i = 0; i < b; ++i) {
+      std::int32_t start = 0;
+      for (i64 j = 0; j < skv; ++j) {
+        if (j > 0 && generator()() % 5 == 0) start = static_cast<std::int32_t>(j);
+        segments.as<std::int32_t>()[i * skv + j] = start;
+      }
+    }
+  }
+  tensor out() const { return tensor(q.type, q.extent); }
+  tensor lse() const { return tensor(statistic_of(q.type), {B, Hq, Sq}); }
+
+  void run(tensor& o, tensor& l, int threads = 1) {
+    execution ex;
+    ex.threads = threads;
+    cpu.attention(ex, q.v(), k.v(), v.v(), segments.v(), scale, o.v(), l.v());
+  }
+  void reference(std::vector<double>& o, std::vector<double>& l) const {
+    o.assign(static_cast<std::size_t>(q.size()), 0);
+    l.assign(static_cast<std::size_t>(B * Hq * Sq), -INFINITY);
+    for (i64 b = 0; b < B; ++b) {
+      for (i64 h = 0; h < Hq; ++h) {
+        const i64 hk = h / (Hq / Hkv);
+        for (i64 i = 0; i < Sq; ++i) {
+          const i64 position = i + Skv - Sq;
+          if (position < 0) continue;
+          std::vector<double> p;
+          double total = 0;
+          const i64 start = static_cast<i64>(segments[b * Skv + position]);
+          for (i64 j = start; j <= position; ++j) {
+            double s = 0;
+            for (i64 c = 0; c < d; ++c) s += q[((b * Sq + i) * Hq + h) * d + c] * k[((b * Skv + j) * Hkv + hk) * d + c];
+            p.push_back(std::exp(s * scale));
+            total += p.back();
+          }
+          if (p.empty()) continue;
+          l[static_cast<std::size_t>((b * Hq + h) * Sq + i)] = std::log(total);
+          for (i64 c = 0; c < d; ++c) {
+            double sum = 0;
+            for (i64 j = start; j <= position; ++j) {
+              sum += p[static_cast<std::size_t>(j - start)] / total * v[((b * Skv + j) * Hkv + hk) * d + c];
+            }
+            o[static_cast<std::size_t>(((b * Sq + i) * Hq + h) * d + c)] = sum;
+          }
+        }
+      }
+    }
+  }
+};
+
+}  // namespace
+
+TEST_CASE("cpu attention: segments, grouped heads, fewer queries than keys, against a double reference") {
+  for (dtype type : float_types) {
+    for (auto [sq, skv] : {std::pair<i64, i64>{6, 6}, {3, 9}, {1, 20}, {70, 150}, {130, 130}}) {
+      problem p(type, 2, sq, skv, 4, 2, 8);
+      tensor out = p.out(), lse = p.lse();
+      p.run(out, lse);
+      std::vector<double> o, l;
+      p.reference(o, l);
+      check_close(out, o, tolerance(type) * 2);
+      check_close(lse, l, type == dtype::f64 ? 1e-13 : 1e-5);
+      tensor without = p.out();
+      cpu.attention(plain, p.q.v(), p.k.v(), p.v.v(), p.segments.v(), p.scale, without.v(), view{});
+      CHECK(same_bytes(out, without));
+    }
+  }
+}
+
+TEST_CASE("cpu attention: gradients against finite differences") {
+  for (auto [sq, skv, hq, hkv] : {std::array<i64, 4>{5, 5, 2, 2}, {3, 7, 4, 2}, {4, 4, 3, 1}}) {
+    problem p(dtype::f64, 2, sq, skv, hq, hkv, 4);
+    tensor out = p.out(), lse = p.lse(), dout = random(dtype::f64, p.q.extent);
+    const auto loss = [&] {
+      p.run(out, lse);
+      return weighted_sum(out, dout);
+    };
+    loss();
+    tensor dq(dtype::f64, p.q.extent), dk(dtype::f64, p.k.extent), dv(dtype::f64, p.v.extent);
+    for (tensor* t : {&dq, &dk, &dv}) t->fill(77);
+    cpu.attention_gradient(plain, p.q.v(), p.k.v(), p.v.v(), p.segments.v(), p.scale, out.v(), lse.v(), dout.v(), dq.v(), dk.v(), dv.v());
+    tensor only(dtype::f64, p.q.extent);
+    cpu.attention_gradient(plain, p.q.v(), p.k.v(), p.v.v(), p.segments.v(), p.scale, out.v(), lse.v(), dout.v(), only.v(), view{}, view{});
+    CHECK(same_bytes(only, dq));
+    check_gradient(p.q, dq, loss);
+    check_gradient(p.k, dk, loss);
+    check_gradient(p.v, dv, loss);
+  }
+}
+
+TEST_CASE("cpu attention: several query blocks, f32 and bf16 gradients near f64, threads give the same bits") {
+  problem p(dtype::f64, 1, 140, 200, 4, 2, 16);
+  tensor out = p.out(), lse = p.lse(), dout = random(dtype::f64, p.q.extent);
+  p.run(out, lse);
+  tensor dq(dtype::f64, p.q.extent), dk(dtype::f64, p.k.extent), dv(dtype::f64, p.v.extent);
+  cpu.attention_gradient(plain, p.q.v(), p.k.v(), p.v.v(), p.segments.v(), p.scale, out.v(), lse.v(), dout.v(), dq.v(), dk.v(), dv.v());
+  for (dtype type : {dtype::f32, dtype::bf16}) {
+    problem n = p;
+    n.q = converted(p.q, type), n.k = converted(p.k, type), n.v = converted(p.v, type);
+    tensor o = n.out(), l = n.lse(), o3 = n.out(), l3 = n.lse(), g = converted(dout, type);
+    n.run(o, l);
+    n.run(o3, l3, 3);
+    CHECK(same_bytes(o, o3));
+    CHECK(same_bytes(l, l3));
+    tensor a(type, p.q.extent), b(type, p.k.extent), c(type, p.v.extent), a3 = a, b3 = b, c3 = c;
+    cpu.attention_gradient(plain, n.q.v(), n.k.v(), n.v.v(), n.segments.v(), n.scale, o.v(), l.v(), g.v(), a.v(), b.v(), c.v());
+    execution ex;
+    ex.threads = 3;
+    cpu.attention_gradient(ex, n.q.v(), n.k.v(), n.v.v(), n.segments.v(), n.scale, o.v(), l.v(), g.v(), a3.v(), b3.v(), c3.v());
+    CHECK(same_bytes(a, a3));
+    CHECK(same_bytes(b, b3));
+    CHECK(same_bytes(c, c3));
+    const double allowed = type == dtype::f32 ? 1e-5 : 0.1;
+    check_close(a, dq, allowed);
+    check_close(b, dk, allowed);
+    check_close(c, dv, allowed);
+  }
+}
+
+TEST_CASE("cpu attention: queries that see nothing, wild segment starts, empty sizes") {
+  problem p(dtype::f32, 1, 5, 3, 2, 1, 4);  // the first two queries stand before the first key
+  tensor out = p.out(), lse = p.lse();
+  out.fill(9);
+  p.run(out, lse);
+  std::vector<double> o, l;
+  p.reference(o, l);
+  check_close(out, o, 1e-6);
+  check_close(lse, l, 1e-6);
+  tensor dq(dtype::f32, p.q.extent), dk(dtype::f32, p.k.extent), dv(dtype::f32, p.v.extent);
+  cpu.attention_gradient(plain, p.q.v(), p.k.v(), p.v.v(), p.segments.v(), p.scale, out.v(), lse.v(), out.v(), dq.v(), dk.v(), dv.v());
+  for (i64 i = 0; i < 16; ++i) CHECK(dq[i] == 0);
+  for (tensor* t : {&dq, &dk, &dv}) {
+    for (i64 i = 0; i < t->size(); ++i) CHECK(std::isfinite((*t)[i]));
+  }
+  for (int wild : {-2000000000, 2000000000}) {
+    p.segments.fill(wild);
+    p.run(out, lse);
+    for (i64 i = 0; i < out.size() && wild > 0; ++i) CHECK(out[i] == 0);
+    cpu.attention_gradient(plain, p.q.v(), p.k.v(), p.v.v(), p.segments.v(), p.scale, out.v(), lse.v(), out.v(), dq.v(), dk.v(), dv.v());
+  }
+  for (auto [b, sq, skv] : {std::array<i64, 3>{0, 3, 3}, {1, 0, 3}, {1, 3, 0}, {2, 0, 0}}) {
+    problem e(dtype::f32, b, sq, skv, 2, 1, 4);
+    tensor eo = e.out(), el = e.lse(), ek(dtype::f32, e.k.extent), ev(dtype::f32, e.v.extent);
+    eo.fill(3);
+    ek.fill(3);
+    e.run(eo, el);
+    for (i64 i = 0; i < eo.size(); ++i) CHECK(eo[i] == 0);
+    cpu.attention_gradient(plain, e.q.v(), e.k.v(), e.v.v(), e.segments.v(), 1, eo.v(), el.v(), eo.v(), eo.v(), ek.v(), ev.v());
+    for (i64 i = 0; i < ek.size(); ++i) CHECK(ek[i] == 0);
+  }
+}
+
+TEST_CASE("cpu rope: forward, inverse and in place") {
+  for (dtype type : float_types) {
+    tensor x = random(type, {2, 3, 2, 6}), cosine(statistic_of(type), {2, 3, 3}), sine(statistic_of(type), {2, 3, 3}), y(type, x.extent);
+    for (i64 i = 0; i < cosine.size(); ++i) {
+      const double angle = uniform(-3, 3);
+      cosine.set(i, std::cos(angle));
+      sine.set(i, std::sin(angle));
+    }
+    std::vector<double> want(static_cast<std::size_t>(x.size()));
+    for (i64 p = 0; p < 6; ++p) {
+      for (i64 h = 0; h < 2; ++h) {
+        for (i64 i = 0; i < 3; ++i) {
+          const i64 at = (p * 2 + h) * 6 + i;
+          want[static_cast<std::size_t>(at)] = x[at] * cosine[p * 3 + i] - x[at + 3] * sine[p * 3 + i];
+          want[static_cast<std::size_t>(at + 3)] = x[at + 3] * cosine[p * 3 + i] + x[at] * sine[p * 3 + i];
+        }
+      }
+    }
+    cpu.rope(plain, x.v(), cosine.v(), sine.v(), false, y.v());
+    check_close(y, want, tolerance(type));
+    tensor back(type, x.extent), here = x;
+    cpu.rope(plain, y.v(), cosine.v(), sine.v(), true, back.v());
+    check_close(back, x, tolerance(type) * 2);
+    cpu.rope(plain, here.v(), cosine.v(), sine.v(), false, here.v());
+    CHECK(same_bytes(here, y));
+  }
+}

@@ -1,0 +1,175 @@
+#include "support.hpp"
+
+using namespace cpu_test;
+
+namespace {
+
+struct plan {
+  tensor offsets, pair_of_slot, slot_of_pair;
+  plan(tensor& ids, i64 first, i64 local)
+      : offsets(dtype::i32, {local + 1}), pair_of_slot(dtype::i32, {ids.size()}), slot_of_pair(dtype::i32, {ids.size()}) {
+    for (tensor* t : {&offsets, &pair_of_slot, &slot_of_pair}) t->fill(-77);
+    cpu.dispatch_plan(plain, ids.v(), first, local, offsets.v(), pair_of_slot.v(), slot_of_pair.v());
+  }
+};
+
+tensor random_ids(i64 T, i64 k, i64 E) {
+  tensor ids(dtype::i32, {T, k});
+  for (i64 i = 0; i < T * k; ++i) ids.set(i, static_cast<double>(generator()() % static_cast<unsigned>(E)));
+  return ids;
+}
+
+}  // namespace
+
+TEST_CASE("cpu dispatch_plan: a stable sort by expert, empty experts, a sub-range of them, wild ids") {
+  tensor ids = of<int>(dtype::i32, {6, 2}, {5, 2, 2, 4, 7, 5, 2, 5, 4, -3, 2000000000, -2000000000});
+  plan p(ids, 2, 4);  // experts 2..5; 3 is empty
+  const int offsets[] = {0, 3, 3, 5, 8}, pairs[] = {1, 2, 6, 3, 8, 0, 5, 7, -1, -1, -1, -1};
+  const int slots[] = {5, 0, 1, 3, -1, 6, 2, 7, 4, -1, -1, -1};
+  for (i64 i = 0; i < 5; ++i) CHECK(p.offsets[i] == offsets[i]);
+  for (i64 i = 0; i < 12; ++i) {
+    CHECK(p.pair_of_slot[i] == pairs[i]);
+    CHECK(p.slot_of_pair[i] == slots[i]);
+  }
+  tensor none(dtype::i32, {0, 2});
+  plan empty(none, 0, 3);
+  for (i64 i = 0; i < 4; ++i) CHECK(empty.offsets[i] == 0);
+  plan no_experts(ids, 2, 0);
+  CHECK(no_experts.offsets[0] == 0);
+  CHECK(no_experts.pair_of_slot[0] == -1);
+}
+
+TEST_CASE("cpu gather and combine: forward") {
+  const i64 T = 7, k = 3, E = 5, H = 6;
+  for (dtype type : float_types) {
+    tensor ids = random_ids(T, k, E), x = random(type, {T, H}), rows(type, {T * k, H}), scores = random(type, {T, k}), y(type, {T, H});
+    plan p(ids, 1, 3);
+    rows.fill(55);
+    cpu.gather_rows(plain, x.v(), k, p.pair_of_slot.v(), p.offsets.v(), rows.v());
+    const i64 last = static_cast<i64>(p.offsets[3]);
+    for (i64 s = 0; s < T * k; ++s) {
+      for (i64 c = 0; c < H; ++c) {
+        CHECK(rows[s * H + c] == (s < last ? x[static_cast<i64>(p.pair_of_slot[s]) / k * H + c] : 55));
+      }
+    }
+    for (i64 i = 0; i < last * H; ++i) rows.set(i, uniform(-1, 1));
+    for (i64 i = last * H; i < T * k * H; ++i) rows.set(i, std::nan(""));  // never read
+    cpu.combine(plain, rows.v(), scores.v(), p.slot_of_pair.v(), y.v());
+    std::vector<double> want(static_cast<std::size_t>(T * H));
+    for (i64 pair = 0; pair < T * k; ++pair) {
+      const i64 s = static_cast<i64>(p.slot_of_pair[pair]);
+      for (i64 c = 0; c < H && s >= 0; ++c) want[static_cast<std::size_t>(pair / k * H + c)] += scores[pair] * rows[s * H + c];
+    }
+    check_close(y, want, tolerance(type));
+  }
+}
+
+TEST_CASE("cpu gather and combine: gradients") {
+  const i64 T = 5, k = 2, E = 4, H = 3;
+  tensor ids = random_ids(T, k, E), x = random(dtype::f64, {T, H}), scores = random(dtype::f64, {T, k});
+  plan p(ids, 0, 3);
+  const i64 last = static_cast<i64>(p.offsets[3]);
+  tensor rows = zeros(dtype::f64, {T * k, H}), weights = random(dtype::f64, {T * k, H}), dx(dtype::f64, {T, H});
+  for (i64 i = last * H; i < T * k * H; ++i) weights.set(i, 0);
+  cpu.gather_rows_gradient(plain, weights.v(), k, p.slot_of_pair.v(), dx.v());
+  check_gradient(x, dx, [&] {
+    cpu.gather_rows(plain, x.v(), k, p.pair_of_slot.v(), p.offsets.v(), rows.v());
+    return weighted_sum(rows, weights);
+  });
+  tensor dy = random(dtype::f64, {T, H}), y(dtype::f64, {T, H}), drows = zeros(dtype::f64, {T * k, H}), dscores(dtype::f64, {T, k});
+  const auto loss = [&] {
+    cpu.combine(plain, rows.v(), scores.v(), p.slot_of_pair.v(), y.v());
+    return weighted_sum(y, dy);
+  };
+  cpu.combine_gradient(plain, dy.v(), rows.v(), scores.v(), p.slot_of_pair.v(), drows.v(), dscores.v());
+  check_gradient(rows, drows, loss);
+  check_gradient(scores, dscores, loss);
+  for (dtype type : {dtype::f32, dtype::bf16}) {
+    tensor r = converted(rows, type), s = converted(scores, type), g = converted(dy, type), dr = zeros(type, {T * k, H}), ds(type, {T, k});
+    cpu.combine_gradient(plain, g.v(), r.v(), s.v(), p.slot_of_pair.v(), dr.v(), ds.v());
+    check_close(dr, drows, tolerance(type) * 3);
+    check_close(ds, dscores, tolerance(type) * 3);
+  }
+}
+
+TEST_CASE("cpu grouped products against single ones, with empty experts and spare rows") {
+  const i64 local = 5, in = 20, out = 13, P = 40;
+  tensor offsets = of<int>(dtype::i32, {local + 1}, {0, 7, 7, 8, 33, 33});
+  for (dtype type : float_types) {
+    const dtype wide = type == dtype::bf16 ? dtype::f32 : type;
+    tensor x = random(type, {P, in}), w = random(type, {local, out, in}), y(type, {P, out}), dy = random(type, {P, out});
+    tensor dx(type, {P, in}), dw = random(wide, {local, out, in}), dw_before = dw;
+    std::vector<double> want_y, want_dx, want_dw;
+    for (i64 i = 0; i < P * out; ++i) want_y.push_back(44);
+    for (i64 i = 0; i < P * in; ++i) want_dx.push_back(44);
+    for (i64 i = 0; i < dw.size(); ++i) want_dw.push_back(dw[i]);
+    y.fill(44);
+    dx.fill(44);
+    for (i64 e = 0; e < local; ++e) {
+      for (i64 r = static_cast<i64>(offsets[e]); r < static_cast<i64>(offsets[e + 1]); ++r) {
+        for (i64 o = 0; o < out; ++o) {
+          double total = 0;
+          for (i64 i = 0; i < in; ++i) {
+            total += x[r * in + i] * w[(e * out + o) * in + i];
+            want_dw[static_cast<std::size_t>((e * out + o) * in + i)] += dy[r * out + o] * x[r * in + i];
+          }
+          want_y[static_cast<std::size_t>(r * out + o)] = total;
+        }
+        for (i64 i = 0; i < in; ++i) {
+          double total = 0;
+          for (i64 o = 0; o < out; ++o) total += dy[r * out + o] * w[(e * out + o) * in + i];
+          want_dx[static_cast<std::size_t>(r * in + i)] = total;
+        }
+      }
+    }
+    for (int threads : {1, 3}) {
+      execution ex;
+      ex.threads = threads;
+      dw = dw_before;
+      cpu.grouped_matmul(ex, x.v(), w.v(), offsets.v(), y.v());
+      cpu.grouped_input_gradient(ex, dy.v(), w.v(), offsets.v(), dx.v());
+      cpu.grouped_weight_gradient(ex, x.v(), dy.v(), offsets.v(), dw.v());
+      check_close(y, want_y, tolerance(type) * 2);
+      check_close(dx, want_dx, tolerance(type) * 2);
+      check_close(dw, want_dw, tolerance(wide) * 2);
+    }
+  }
+}
+
+TEST_CASE("cpu grouped products: threads give the same bits, wild offsets stay inside") {
+  blas_products() = false;
+  const i64 local = 4, n = 96, P = 300;
+  tensor offsets = of<int>(dtype::i32, {local + 1}, {0, 90, 100, 290, 300});
+  tensor x = random(dtype::f32, {P, n}), w = random(dtype::f32, {local, n, n}), a(dtype::f32, {P, n}), b(dtype::f32, {P, n});
+  for (int threads : {2, 3, 4, 9}) {
+    execution ex;
+    ex.threads = threads;
+    cpu.grouped_matmul(plain, x.v(), w.v(), offsets.v(), a.v());
+    cpu.grouped_matmul(ex, x.v(), w.v(), offsets.v(), b.v());
+    CHECK(same_bytes(a, b));
+    tensor dw1 = zeros(dtype::f32, {local, n, n}), dw2 = dw1;
+    cpu.grouped_weight_gradient(plain, x.v(), a.v(), offsets.v(), dw1.v());
+    cpu.grouped_weight_gradient(ex, x.v(), a.v(), offsets.v(), dw2.v());
+    CHECK(same_bytes(dw1, dw2));
+  }
+  tensor wild = of<int>(dtype::i32, {local + 1}, {-50, 20, 2000000000, 10, -7}), dw = zeros(dtype::f32, {local, n, n});
+  cpu.grouped_matmul(plain, x.v(), w.v(), wild.v(), a.v());
+  cpu.grouped_input_gradient(plain, x.v(), w.v(), wild.v(), a.v());
+  cpu.grouped_weight_gradient(plain, x.v(), a.v(), wild.v(), dw.v());
+  blas_products() = true;
+}
+
+TEST_CASE("cpu experts: no rows, no experts") {
+  tensor zero = of<int>(dtype::i32, {3}, {0, 0, 0}), w = random(dtype::f32, {2, 3, 4}), dw = w, scores(dtype::f32, {0, 2});
+  const view x{nullptr, dtype::f32, 2, {0, 4}}, y{nullptr, dtype::f32, 2, {0, 3}}, map{nullptr, dtype::i32, 1, {0}};
+  cpu.grouped_matmul(plain, x, w.v(), zero.v(), y);
+  cpu.grouped_input_gradient(plain, y, w.v(), zero.v(), x);
+  cpu.grouped_weight_gradient(plain, x, y, zero.v(), dw.v());
+  CHECK(same_bytes(w, dw));
+  cpu.gather_rows(plain, x, 2, map, zero.v(), x);
+  cpu.gather_rows_gradient(plain, x, 2, map, x);
+  cpu.combine(plain, x, scores.v(), map, x);
+  cpu.combine_gradient(plain, x, x, scores.v(), map, x, scores.v());
+  tensor only = of<int>(dtype::i32, {1}, {0});
+  cpu.grouped_matmul(plain, x, view{nullptr, dtype::f32, 3, {0, 3, 4}}, only.v(), y);
+}
