@@ -11,11 +11,11 @@ namespace pl = plait;
 struct dp : pl::axis<2> {};
 struct tp : pl::axis<4> {};
 struct node : pl::mesh<dp, tp> {};  // 8 ranks, outermost axis first
-struct ep : pl::axis_view<tp> {};     // experts use tp's ranks under a name of their own
+struct ep : pl::axis_view<tp> {};  // experts use tp's ranks under a name of their own
 
 struct mixtral {
-  static constexpr pl::parameter parameters[] = {    // one row per kind of parameter; * is a layer number
-      {"layers.*.self_attn.q_proj", {4096, 4096}, pl::unit(0, 128)},    // heads of 128 rows are indivisible
+  static constexpr pl::parameter parameters[] = {  // one row per kind of parameter; * is a layer number
+      {"layers.*.self_attn.q_proj", {4096, 4096}, pl::unit(0, 128)},  // heads of 128 rows are indivisible
       {"layers.*.self_attn.o_proj", {4096, 4096}},
       {"layers.*.mlp.gate", {8, 4096}},
       {"layers.*.mlp.experts.gate_up_proj", {8, 28672, 4096}, pl::packed(1, 2)},
@@ -39,13 +39,14 @@ using gate_up = pl::sharded_t<mixtral_tp_ep, mixtral, "layers.*.mlp.experts.gate
 static_assert(gate_up::local_extents() == pl::extents<2, 28672, 4096>{});  // 2 of 8 experts while computing
 
 using stored = pl::stored_t<mixtral_tp_ep, mixtral, "layers.*.mlp.experts.gate_up_proj", float>;
-static_assert(stored::local_extents() == pl::extents<1, 28672, 4096>{});     // FSDP keeps 1 of them
+static_assert(stored::local_extents() == pl::extents<1, 28672, 4096>{});  // FSDP keeps 1 of them
 
 // A gradient's layout is a function of the value's: this one is cut like its weight, the router's is a pending sum.
 static_assert(std::is_same_v<pl::grad_layout_t<gate_up::layout_type>,
                              pl::layout<node, pl::on<tp, pl::Shard<0>>, pl::on<dp, pl::Partial>>>);
 using gate = pl::sharded_t<mixtral_tp_ep, mixtral, "layers.*.mlp.gate", float>;
-static_assert(std::is_same_v<pl::grad_layout_t<gate::layout_type>, pl::layout<node, pl::on<dp, pl::Partial>, pl::on<tp, pl::Partial>>>);
+static_assert(std::is_same_v<pl::grad_layout_t<gate::layout_type>,
+                             pl::layout<node, pl::on<dp, pl::Partial>, pl::on<tp, pl::Partial>>>);
 
 int main() {
   const pl::mesh_shape mesh = pl::shape_of<node>();

@@ -24,7 +24,7 @@ template <class Layout, int... Sizes>
 auto numbers(pl::context& c, const char* name) {
   const std::int64_t global[] = {Sizes...};
   std::vector<double> all((Sizes * ...));
-  for (std::size_t i = 0; i < all.size(); ++i) all[i] = pl::normal(pl::stream_key(1, name), i);
+  for (std::size_t i = 0; i < all.size(); ++i) all[i] = 0.3 * pl::normal(pl::stream_key(1, name), i);
   return pl::with_gradient(pl::constant<Layout, double, pl::extents<Sizes...>>(c, all.data(), global));
 }
 

@@ -98,6 +98,7 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
     sub->add_option("--dtype", dtype, "f32 or bf16 (bf16: float32 master weights, moments and gradients)")->check(CLI::IsMember({"f32", "bf16"}));
     sub->add_option("--seed", o.seed, "of fresh weights")->capture_default_str();
     sub->add_flag("--check", o.check, "compare every collective between ranks before data move");
+    sub->add_option("--threads", o.threads, "threads of each rank's dense products (default: the cores divided among the ranks)")->check(CLI::NonNegativeNumber);
     sub->add_option("--batch", o.batch, "rows a step (default: all)");
     sub->add_option("--seq", o.sequence, "tokens a row of text");
     sub->add_option("--recompute", recompute, "none, layer or experts: what the backward computes again")->check(CLI::IsMember({"none", "layer", "experts"}));

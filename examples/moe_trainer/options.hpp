@@ -26,6 +26,7 @@ struct options {
   plait::training_dtype dtype = plait::training_dtype::f32;
   std::uint64_t seed = 1234;
   bool check = false;
+  int threads = 0;  // of each rank; 0: the cores divided among the ranks
 
   std::int64_t steps = 0;
   double learning_rate = 1e-3, weight_decay = 0.01, clip = 1.0;

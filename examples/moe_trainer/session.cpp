@@ -77,7 +77,7 @@ session::session(const options& from) : o(from) {
 
 rank_model::rank_model(plait::context& c, const session& s) {
   const unsigned cores = std::max(1u, std::thread::hardware_concurrency());
-  c.exec.threads = std::max(1, static_cast<int>(cores) / c.mesh.ranks());
+  c.exec.threads = s.o.threads > 0 ? s.o.threads : std::max(1, static_cast<int>(cores) / c.mesh.ranks());
   plait::build_store(c, store, *s.plan->table(), plait::numbers_of(s.config));
   if (s.folder != nullptr) plait::load_weights(c, store, *s.folder, s.config);
   else plait::initialise_weights(c, store, s.o.seed, initial_deviation);

@@ -1,6 +1,7 @@
 #pragma once
 // The core of plait: placements, meshes, layouts, styles, plans and the typing of ops. Standard library only.
 // plait/runtime.hpp adds tensors, ops, ranks and training.
+#include "plait/core/check.hpp"  // first: its sentences then show without a stack of includes
 #include "plait/mesh/axis.hpp"
 #include "plait/mesh/mesh.hpp"
 #include "plait/placement/placement.hpp"

@@ -1,4 +1,4 @@
-// Invariant -> Partial exists as the backward of Partial -> Replicate's twin; a copy joins a pending sum from Replicate.
+// Invariant -> Partial exists only as the backward of Replicate -> Invariant; a copy joins a pending sum from Replicate.
 #include "plait/ops/redistribute.hpp"
 
 struct tp : plait::axis<2> {};

@@ -1,4 +1,6 @@
-// Replicate -> Invariant exists as the backward of "reduce": written forward, it drops all but one rank's gradient.
+// Replicate -> Invariant exists only as the backward of Invariant -> Partial: a value leaves a region by a reduction, not
+// by a new
+// name.
 #include "plait/ops/redistribute.hpp"
 
 struct tp : plait::axis<2> {};

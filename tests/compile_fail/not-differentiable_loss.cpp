@@ -12,6 +12,7 @@ auto loss(plait::context& c, const maximum& parts, const labels& l) {
 }
 #else
 auto loss(plait::context& c, const maximum& parts, const labels& l) {
-  return plait::cross_entropy_sum(c, plait::redistribute<plait::layout<node, plait::on<tp, plait::Invariant>>>(c, parts), l, 1.0);
+  return plait::cross_entropy_sum(c, plait::redistribute<plait::layout<node, plait::on<tp, plait::Invariant>>>(c, parts),
+      l, 1.0);
 }
 #endif

@@ -1,5 +1,6 @@
-// A rotation acts on each head, but the sum over the ranks is still to come. (Linear in x, yet its
-// position table is applied once per rank; reduce first.)
+// Queries that still are a pending sum. A rotation alone is linear, but rows are rotated where heads are whole and
+// reduced, since
+// attention follows.
 #include "plait/ops/attention.hpp"
 #include "plait/ops/redistribute.hpp"
 

@@ -13,6 +13,7 @@ auto y(plait::context& c, const columns& x, const weight& w, const bias& b) {
 }
 #else
 auto y(plait::context& c, const columns& x, const weight& w, const bias& b) {
-  return plait::bias_add(c, plait::redistribute<plait::layout<node, plait::on<tp, plait::Invariant>>>(c, plait::linear(c, x, w)), b);
+  return plait::bias_add(c, plait::redistribute<plait::layout<node, plait::on<tp, plait::Invariant>>>(c, plait::linear(c,
+      x, w)), b);
 }
 #endif

@@ -9,7 +9,8 @@ using tokens = plait::tensor<float, plait::extents<dyn, dyn, 8>, plait::layout<n
 template <class Layout>
 using routed = plait::routing<float, Layout, 3>;
 #ifdef PLAIT_EXPECT_FAIL
-auto y(plait::context& c, const plait::dispatched<sum>& d, const routed<plait::layout<node, plait::on<tp, plait::Partial>>>& r, const tokens& x) {
+auto y(plait::context& c, const plait::dispatched<sum>& d, const routed<plait::layout<node, plait::on<tp,
+    plait::Partial>>>& r, const tokens& x) {
   return plait::combine(c, d, r, x);  // expected-error {{"plait\[partial-times-partial\]"}}
 }
 #else

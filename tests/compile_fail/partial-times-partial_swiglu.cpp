@@ -11,6 +11,7 @@ auto y(plait::context& c, const sum& gate, const sum& up) {
 }
 #else
 auto y(plait::context& c, const sum& gate, const sum& up) {
-  return plait::swiglu(c, plait::redistribute<plait::layout<node, plait::on<tp, plait::Shard<1>>>>(c, gate), plait::redistribute<plait::layout<node, plait::on<tp, plait::Shard<1>>>>(c, up));
+  return plait::swiglu(c, plait::redistribute<plait::layout<node, plait::on<tp, plait::Shard<1>>>>(c, gate),
+      plait::redistribute<plait::layout<node, plait::on<tp, plait::Shard<1>>>>(c, up));
 }
 #endif

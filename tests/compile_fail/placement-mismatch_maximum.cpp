@@ -12,6 +12,7 @@ auto parts(plait::context& c, const columns& logits, const labels& l) {
 }
 #else
 auto parts(plait::context& c, const columns& logits, const labels& l) {
-  return plait::cross_entropy_parts(c, logits, plait::redistribute<plait::layout<node, plait::on<tp, plait::Invariant>>>(c, plait::row_maximum(c, logits)), l);
+  return plait::cross_entropy_parts(c, logits, plait::redistribute<plait::layout<node, plait::on<tp, plait::Invariant>>>(c,
+      plait::row_maximum(c, logits)), l);
 }
 #endif

@@ -8,7 +8,8 @@ template <class Out>
 struct mine : plait::style<tp, plait::Shard<-1>, plait::Invariant, plait::Shard<-1>, Out> {};
 using columns = plait::tensor<float, plait::extents<dyn, dyn, 8>, plait::layout<node, plait::on<tp, plait::Shard<2>>>>;
 template <class Out>
-using weight = plait::styled<mine<Out>, plait::tensor<float, plait::extents<8, 8>, plait::layout<node, plait::on<tp, plait::Shard<1>>>>>;
+using weight = plait::styled<mine<Out>, plait::tensor<float, plait::extents<8, 8>, plait::layout<node, plait::on<tp,
+    plait::Shard<1>>>>>;
 #ifdef PLAIT_EXPECT_FAIL
 auto y(plait::context& c, const columns& x, const weight<plait::stays<plait::Shard<-1>>>& w) {
   return plait::project(c, x, w);  // expected-error {{"plait\[placement-mismatch\]"}}

@@ -9,7 +9,8 @@ using experts = plait::tensor<float, plait::extents<4, 16, 8>, plait::layout<nod
 template <class Layout>
 using routed = plait::routing<float, Layout, 3>;
 #ifdef PLAIT_EXPECT_FAIL
-auto y(plait::context& c, const rows& x, const routed<plait::layout<node, plait::on<tp, plait::Shard<1>>>>& r, const experts& w) {
+auto y(plait::context& c, const rows& x, const routed<plait::layout<node, plait::on<tp, plait::Shard<1>>>>& r,
+    const experts& w) {
   return plait::dispatch(c, x, r, w);  // expected-error {{"plait\[tokens-cut-over-experts\]"}}
 }
 #else

@@ -271,9 +271,9 @@ int main(int argc, char** argv) {
                     shape.queue != nullptr ? " queue" : "");
         std::fflush(stdout);
       }
-      constexpr int row_tiles = static_cast<int>(tile_choice::count);
+      constexpr int row_tiles = static_cast<int>(tile_choice::ping_pong_128) + 1;
       tile_choice tile = static_cast<tile_choice>((number / 8 + number) % row_tiles);
-      if (op == 2) tile = number % 2 == 0 ? tile_choice::ping_pong_192 : tile_choice::ping_pong_128;
+      if (op == 2) tile = number % 2 == 0 ? tile_choice::ping_pong_192_update : tile_choice::ping_pong_192_add;
       const std::size_t bytes = op == 0 ? rows * c.out * 2 : op == 1 ? rows * c.in * 2 : weights * 4;
       buffer* outputs[2] = {op == 2 ? &dw : &y, op == 2 ? &dw2 : &y2};
       const char* wrong = nullptr;

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "plait/comm/rank_threads.hpp"
-#include "plait/cpu/backend.hpp"
+#include "support/cpu_backend.hpp"
 #include "plait/io/implementation.hpp"
 #include "plait/model/decoder_model.hpp"
 #include "plait/model/mixtral.hpp"
@@ -118,7 +118,7 @@ void compare(const io::model_config& config, const mesh_shape& mesh, const setti
   std::vector<std::vector<collective_record>> ran(static_cast<std::size_t>(ranks));
   std::vector<explained_memory> memory(static_cast<std::size_t>(ranks));
   std::vector<std::int64_t> peak(static_cast<std::size_t>(ranks));
-  run_ranks(mesh, cpu_backend(), [&](context& c) {
+  run_ranks(mesh, test_backend(), [&](context& c) {
     const std::size_t rank = static_cast<std::size_t>(c.rank);
     parameter_store store;
     store.prefetch = s.prefetch;
@@ -270,7 +270,7 @@ TEST_CASE("without a backward: what explain predicts is what runs") {
   const batch input = tokens(3, 19);
   for (const bool with_loss : {false, true}) {
     std::vector<std::vector<collective_record>> ran(4);
-    run_ranks(mesh, cpu_backend(), [&](context& c) {
+    run_ranks(mesh, test_backend(), [&](context& c) {
       parameter_store store;
       build_store(c, store, table_of<qwen3_moe_sp_ep, qwen3_moe>(), numbers_of(m));
       initialise_weights(c, store, 1, 0.1);

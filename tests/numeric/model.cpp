@@ -6,7 +6,7 @@
 #include <mutex>
 
 #include "plait/comm/rank_threads.hpp"
-#include "plait/cpu/backend.hpp"
+#include "support/cpu_backend.hpp"
 #include "plait/io/config.hpp"
 #include "plait/io/hf_folder.hpp"
 #include "plait/io/implementation.hpp"
@@ -49,7 +49,7 @@ outcome evaluate(const mesh_shape& mesh, const batch& b, bool prefetch = true, d
   const io::model_config config = io::read_config(oracle_folder);
   const io::hf_folder folder(oracle_folder);
   outcome out;
-  run_ranks(mesh, cpu_backend(), [&](context& c) {
+  run_ranks(mesh, test_backend(), [&](context& c) {
     parameter_store store;
     build_store(c, store, table_of<Plan, mixtral>(), numbers_of(config));
     store.prefetch = prefetch;
@@ -172,7 +172,7 @@ TEST_CASE("after an EP + FSDP load every rank holds exactly its own experts, and
   io::load_tensor(folder, "mixtral", {"model.layers.1.mlp.experts.gate_up_proj", shape}, dtype::f32, whole.data());
   std::mutex mutex;
   std::map<std::int64_t, int> held;  // expert -> how often
-  run_ranks(mesh, cpu_backend(), [&](context& c) {
+  run_ranks(mesh, test_backend(), [&](context& c) {
     parameter_store store;
     build_store(c, store, table_of<mixtral_tp_ep, mixtral>(), numbers_of(config));
     load_weights(c, store, folder, config);
@@ -220,7 +220,7 @@ TEST_CASE("a plan of one's own, with a layer ruled by its number, equals the bui
   one_layer.layers = 1;
   one_layer.sparse_layer.resize(1);
   context c;
-  c.ops = &cpu_backend();
+  c.ops = &test_backend();
   c.mesh = sizes(1, 1, 1);
   parameter_store store;
   CHECK_THROWS_WITH_AS(build_store(c, store, table_of<mixed_plan, mixtral>(), numbers_of(one_layer)), doctest::Contains("plait[unused-rule]"), plan_misfit);

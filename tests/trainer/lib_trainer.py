@@ -72,16 +72,18 @@ class Safetensors:
 
 
 def write_safetensors(path, tensors):
-    """tensors: {name: (dtype, shape, values)}"""
-    header, data = {}, b""
+    """tensors: {name: (dtype, shape, values)}, values as bytes or numbers"""
+    header, parts, end = {}, [], 0
     for name, (dtype, shape, values) in tensors.items():
-        raw = array.array(CODES[dtype], values).tobytes()
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(raw)]}
-        data += raw
+        raw = values if isinstance(values, bytes) else array.array(CODES[dtype], values).tobytes()
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [end, end + len(raw)]}
+        end += len(raw)
+        parts.append(raw)
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     with open(path, "wb") as f:
-        f.write(struct.pack("<Q", len(text)) + text + data)
+        f.write(struct.pack("<Q", len(text)) + text)
+        f.writelines(parts)
 
 
 def difference(a, b):

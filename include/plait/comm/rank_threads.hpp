@@ -1,6 +1,7 @@
 #pragma once
 // Ranks as threads of one process: the embedded communicator. Reductions run in rank order, so results do not depend on timing;
 // an exception on one rank releases the others and is rethrown; a checking mode compares calls before any data moves.
+#include <algorithm>
 #include <condition_variable>
 #include <cstring>
 #include <exception>
@@ -102,23 +103,38 @@ class rank_group {
     if (++s->left == size_) retire();
   }
 
-  /// Point to point: the receiver copies once the sender has posted; the sender waits until it is read.
-  void send(int from, int to, const void* data, std::size_t bytes) {
+  /// One point-to-point transfer. The sends and the receives of a pair of ranks meet in the order in which they were started;
+  /// whichever comes second copies.
+  struct letter {
+    const void* data = nullptr;
+    void* target = nullptr;
+    std::int64_t sent = -1, wanted = -1;  // bytes; -1: that side has not started
+    bool done = false;
+  };
+  std::shared_ptr<letter> start_letter(int from, int to, bool sends, const collective& call) {
+    const std::int64_t bytes = call.count * static_cast<std::int64_t>(size_of(call.type));
     std::unique_lock lock(mutex_);
-    letter& l = mail_[{from, to}];
-    await(lock, [&] { return !l.full; });
-    l = {data, bytes, true};
-    wake_.notify_all();
-    await(lock, [&] { return !l.full; });
+    if (failed_) throw rank_released();
+    std::deque<std::shared_ptr<letter>>& box = mail_[{from, to}];
+    std::shared_ptr<letter> l;
+    for (const auto& other : box)
+      if (l == nullptr && (sends ? other->sent : other->wanted) < 0) l = other;
+    if (l == nullptr) box.push_back(l = std::make_shared<letter>());
+    if (sends) l->data = call.in, l->sent = bytes;
+    else l->target = call.out, l->wanted = bytes;
+    if (l->sent >= 0 && l->wanted >= 0) {
+      if (l->sent == l->wanted) copy(l->target, l->data, static_cast<std::size_t>(bytes));
+      l->done = true;
+      box.erase(std::find(box.begin(), box.end(), l));
+      wake_.notify_all();
+    }
+    return l;
   }
-  void receive(int from, int to, void* data, std::size_t bytes) {
+  void complete(const letter& l) {
     std::unique_lock lock(mutex_);
-    letter& l = mail_[{from, to}];
-    await(lock, [&] { return l.full; });
-    if (l.bytes != bytes) throw std::logic_error("plait: a receive of " + std::to_string(bytes) + " bytes meets a send of " + std::to_string(l.bytes));
-    copy(data, l.data, bytes);
-    l.full = false;
-    wake_.notify_all();
+    await(lock, [&] { return l.done; });
+    if (l.sent != l.wanted)
+      throw std::logic_error("plait: a receive of " + std::to_string(l.wanted) + " bytes meets a send of " + std::to_string(l.sent));
   }
 
   void fail() {
@@ -135,12 +151,6 @@ class rank_group {
     int posted = 0, reduced = 0, shared = 0, finished = 0, left = 0;
     std::string error;
   };
-  struct letter {
-    const void* data = nullptr;
-    std::size_t bytes = 0;
-    bool full = false;
-  };
-
   static void copy(void* to, const void* from, std::size_t bytes) {
     if (bytes != 0) std::memcpy(to, from, bytes);
   }
@@ -196,7 +206,7 @@ class rank_group {
   std::condition_variable wake_;
   std::deque<std::unique_ptr<slot>> slots_;
   std::uint64_t first_ = 0;
-  std::map<std::pair<int, int>, letter> mail_;
+  std::map<std::pair<int, int>, std::deque<std::shared_ptr<letter>>> mail_;
   bool failed_ = false;
 };
 
@@ -210,22 +220,22 @@ class rank_communicator final : public any_communicator {
   int size() const override { return group_->size(); }
   ticket start(const collective& call) override {
     if (call.kind == collective_kind::send || call.kind == collective_kind::receive) {
-      letters_[next_letter_] = call;
+      const bool sends = call.kind == collective_kind::send;
+      letters_[next_letter_] = group_->start_letter(sends ? rank_ : call.peer, sends ? call.peer : rank_, sends, call);
       return {next_letter_++};
     }
     return {group_->post(rank_, next_++, call)};
   }
+  /// Collectives of one group complete in the order in which they were started, so ranks may wait in any order of their own.
   void wait(ticket t) override {
     const auto letter = letters_.find(t.number);
-    if (letter == letters_.end()) {
-      group_->complete(rank_, t.number);
+    if (letter != letters_.end()) {
+      const auto l = letter->second;
+      letters_.erase(letter);
+      group_->complete(*l);
       return;
     }
-    const collective call = letter->second;
-    letters_.erase(letter);
-    const std::size_t bytes = static_cast<std::size_t>(call.count) * size_of(call.type);
-    if (call.kind == collective_kind::send) group_->send(rank_, call.peer, call.in, bytes);
-    else group_->receive(call.peer, rank_, call.out, bytes);
+    while (completed_ < next_ && completed_ <= t.number && t.number < first_letter) group_->complete(rank_, completed_++);
   }
   ticket start_all_gather(const void* in, void* out, std::int64_t count, dtype type) {
     return start({collective_kind::all_gather, in, out, count, type});
@@ -249,9 +259,10 @@ class rank_communicator final : public any_communicator {
  private:
   std::shared_ptr<detail::rank_group> group_;
   int rank_;
-  std::uint64_t next_ = 0;
-  std::uint64_t next_letter_ = 1ull << 62;  // apart from collectives' numbers
-  std::map<std::uint64_t, collective> letters_;
+  std::uint64_t next_ = 0, completed_ = 0;
+  static constexpr std::uint64_t first_letter = 1ull << 62;  // apart from collectives' numbers
+  std::uint64_t next_letter_ = first_letter;
+  std::map<std::uint64_t, std::shared_ptr<detail::rank_group::letter>> letters_;
 };
 static_assert(can_all_gather<rank_communicator> && can_reduce_scatter<rank_communicator> && can_all_reduce<rank_communicator> &&
               can_all_to_all<rank_communicator> && can_send_receive<rank_communicator>);

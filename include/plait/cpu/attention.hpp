@@ -11,7 +11,12 @@ struct attention_shape {
   index batch, queries, keys, heads, key_heads, width;
 
   attention_shape(const view& q, const view& k)
-      : batch(q.extent[0]), queries(q.extent[1]), keys(k.extent[1]), heads(q.extent[2]), key_heads(k.extent[2]), width(q.extent[3]) {}
+      : batch(q.extent[0]),
+        queries(q.extent[1]),
+        keys(k.extent[1]),
+        heads(q.extent[2]),
+        key_heads(k.extent[2]),
+        width(q.extent[3]) {}
   index group() const { return key_heads > 0 ? heads / key_heads : 1; }
   double work() const {
     return 4.0 * static_cast<double>(batch * heads) * static_cast<double>(queries * keys) * static_cast<double>(width);
@@ -26,7 +31,8 @@ inline constexpr index query_block = 64;
 struct key_ranges {
   index from[query_block], to[query_block], low, high;
 
-  key_ranges(const attention_shape& s, const std::int32_t* segment_start, index b, index first, index count) : low(s.keys), high(0) {
+  key_ranges(const attention_shape& s, const std::int32_t* segment_start, index b, index first, index count)
+      : low(s.keys), high(0) {
     for (index i = 0; i < count; ++i) {
       const index position = first + i + s.keys - s.queries;
       from[i] = to[i] = 0;
@@ -84,16 +90,18 @@ void attention_block(const attention_shape& s, const view& q, const view& k, con
   S* scores = scratch<S>(slot::scores, count * span);
   S* sums = scratch<S>(slot::block, count * s.width);
   S total[query_block];
-  multiply_any(count, span, s.width, rows_at(q, s.q_at(b, first, h), q_step), rows_at(k, at_keys, k_step), sums_at(scores, span), false);
+  multiply_any(count, span, s.width, rows_at(q, s.q_at(b, first, h), q_step), rows_at(k, at_keys, k_step), sums_at(scores, span),
+               false);
   for (index i = 0; i < count; ++i) {
     S log_sum;
     // A query that sees nothing has an empty range outside [low, high).
     const bool sees = range.from[i] < range.to[i];
-    total[i] = softmax_row(scores + i * span, sees ? range.from[i] - range.low : span, sees ? range.to[i] - range.low : span, span,
-                           factor, log_sum);
+    const index from = sees ? range.from[i] - range.low : span, to = sees ? range.to[i] - range.low : span;
+    total[i] = softmax_row(scores + i * span, from, to, span, factor, log_sum);
     if (lse) lse.as<S>()[(b * s.heads + h) * s.queries + first + i] = log_sum;
   }
-  multiply_any(count, s.width, span, sums_of(scores, span), transposed(rows_at(v, at_keys, k_step)), sums_at(sums, s.width), false);
+  multiply_any(count, s.width, span, sums_of(scores, span), transposed(rows_at(v, at_keys, k_step)), sums_at(sums, s.width),
+               false);
   for (index i = 0; i < count; ++i) {
     S* row = sums + i * s.width;
     if (range.from[i] < range.to[i]) {
@@ -109,8 +117,8 @@ void attention_all(const execution& ex, const view& q, const view& k, const view
   const attention_shape s(q, k);
   const index blocks = (s.queries + query_block - 1) / query_block;
   parallel_for(s.batch * s.heads * blocks, s.work() < parallel_threshold ? 1 : ex.threads, [&](index task) {
-    attention_block<S>(s, q, k, v, segment_start, static_cast<S>(scale), out, lse, task / blocks / s.heads, task / blocks % s.heads,
-                       task % blocks * query_block);
+    const index b = task / blocks / s.heads, h = task / blocks % s.heads;
+    attention_block<S>(s, q, k, v, segment_start, static_cast<S>(scale), out, lse, b, h, task % blocks * query_block);
   });
 }
 

@@ -20,7 +20,9 @@ void for_experts(const execution& ex, const view& offsets, index capacity, doubl
   });
 }
 
-inline double row_work(const view& weight) { return 2.0 * static_cast<double>(weight.extent[1]) * static_cast<double>(weight.extent[2]); }
+inline double row_work(const view& weight) {
+  return 2.0 * static_cast<double>(weight.extent[1]) * static_cast<double>(weight.extent[2]);
+}
 
 inline const char* row_of(const view& v, index row) {
   return static_cast<const char*>(v.data) + row * v.columns() * static_cast<index>(size_of(v.type));

@@ -60,7 +60,8 @@ inline S sum_terms(index n, const Wide& wide, const Term& term) {
 template <class S>
 [[gnu::noinline]] S sum(const S* a, index n) {
   using vec = typename lanes_of<S>::type;
-  return sum_terms<S>(n, [a](index i, vec& t) { std::memcpy(&t, a + i, sizeof t); }, [a](index i) { return a[i]; });
+  return sum_terms<S>(
+      n, [a](index i, vec& t) { std::memcpy(&t, a + i, sizeof t); }, [a](index i) { return a[i]; });
 }
 
 template <class S>

@@ -46,8 +46,8 @@ inline void cross_entropy_parts(const execution& ex, view logits, view maximum, 
   });
 }
 
-inline void cross_entropy_parts_gradient(const execution&, view logits, view maximum, view labels, std::int64_t first, view dparts,
-                                         view dlogits) {
+inline void cross_entropy_parts_gradient(const execution&, view logits, view maximum, view labels, std::int64_t first,
+                                         view dparts, view dlogits) {
   visit_float("cross_entropy_parts_gradient", logits.type, [&](auto tag) {
     using T = typename decltype(tag)::type;
     using S = statistic<T>;

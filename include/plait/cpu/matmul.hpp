@@ -50,13 +50,15 @@ void multiply_into(index M, index N, index K, const operand& a, const operand& b
   }
 }
 
-[[gnu::noinline]] inline void multiply_any(index M, index N, index K, const operand& a, const operand& b, const target& c, bool add) {
+[[gnu::noinline]] inline void multiply_any(index M, index N, index K, const operand& a, const operand& b, const target& c,
+                                           bool add) {
   if (a.type == dtype::f64 || b.type == dtype::f64 || c.type == dtype::f64) return multiply_into<double>(M, N, K, a, b, c, add);
   multiply_into<float>(M, N, K, a, b, c, add);
 }
 
 /// c[M, N] (+)= a b on up to `threads` threads, by whole rows or columns of c.
-[[gnu::noinline]] inline void product(index M, index N, index K, const operand& a, const operand& b, const target& c, bool add, int threads) {
+[[gnu::noinline]] inline void product(index M, index N, index K, const operand& a, const operand& b, const target& c, bool add,
+                                      int threads) {
   if (M <= 0 || N <= 0) return;
   if (blas_product(M, N, K, a, b, c.data, c.type, c.step, add)) return;
   const double work = 2.0 * static_cast<double>(M) * static_cast<double>(N) * static_cast<double>(K);
@@ -67,8 +69,10 @@ void multiply_into(index M, index N, index K, const operand& a, const operand& b
   const index share = ((extent + threads - 1) / threads + grain - 1) / grain * grain;
   parallel_for((extent + share - 1) / share, threads, [&](index t) {
     const index start = t * share, size = extent - start < share ? extent - start : share;
-    if (by_rows) multiply_any(size, N, K, moved(a, start), b, c.moved(start, 0), add);
-    else multiply_any(M, size, K, a, moved(b, start), c.moved(0, start), add);
+    if (by_rows)
+      multiply_any(size, N, K, moved(a, start), b, c.moved(start, 0), add);
+    else
+      multiply_any(M, size, K, a, moved(b, start), c.moved(0, start), add);
   });
 }
 

@@ -27,7 +27,8 @@ struct tiling {
 
 /// c[R, V * lanes] (+)= a b over `depth`; a holds R values a step, b holds V vectors a step.
 template <class S, int R, int V>
-PLAIT_FULL_WIDTH inline void multiply_tile(index depth, const S* a, index a_step, const S* b, index b_step, S* c, index c_step, bool add) {
+PLAIT_FULL_WIDTH inline void multiply_tile(index depth, const S* a, index a_step, const S* b, index b_step, S* c, index c_step,
+                                           bool add) {
   using vec = typename lanes_of<S>::type;
   constexpr int lanes = lanes_of<S>::count;
   vec acc[R][V];
@@ -65,8 +66,8 @@ PLAIT_FULL_WIDTH inline void multiply_tile(index depth, const S* a, index a_step
 
 /// Picks the smallest tile that covers `rows` x `columns`. a and b are readable (zero) up to the tile's edge.
 template <class S>
-[[gnu::noinline]] void multiply_panels(index depth, const S* a, index a_step, const S* b, index b_step, S* c, index c_step, index rows,
-                            index columns, bool add) {
+[[gnu::noinline]] void multiply_panels(index depth, const S* a, index a_step, const S* b, index b_step, S* c, index c_step,
+                                       index rows, index columns, bool add) {
   using shape = tiling<S>;
   constexpr int full = shape::rows, most = full * 2 / 3, some = full / 3;
   S edge[full * shape::columns];
@@ -81,13 +82,19 @@ template <class S>
   }
   const bool add_here = add && !partial;
   if (narrow) {
-    if (covered == full) multiply_tile<S, full, 1>(depth, a, a_step, b, b_step, to, to_step, add_here);
-    else if (covered == most) multiply_tile<S, most, 1>(depth, a, a_step, b, b_step, to, to_step, add_here);
-    else multiply_tile<S, some, 1>(depth, a, a_step, b, b_step, to, to_step, add_here);
+    if (covered == full)
+      multiply_tile<S, full, 1>(depth, a, a_step, b, b_step, to, to_step, add_here);
+    else if (covered == most)
+      multiply_tile<S, most, 1>(depth, a, a_step, b, b_step, to, to_step, add_here);
+    else
+      multiply_tile<S, some, 1>(depth, a, a_step, b, b_step, to, to_step, add_here);
   } else {
-    if (covered == full) multiply_tile<S, full, 2>(depth, a, a_step, b, b_step, to, to_step, add_here);
-    else if (covered == most) multiply_tile<S, most, 2>(depth, a, a_step, b, b_step, to, to_step, add_here);
-    else multiply_tile<S, some, 2>(depth, a, a_step, b, b_step, to, to_step, add_here);
+    if (covered == full)
+      multiply_tile<S, full, 2>(depth, a, a_step, b, b_step, to, to_step, add_here);
+    else if (covered == most)
+      multiply_tile<S, most, 2>(depth, a, a_step, b, b_step, to, to_step, add_here);
+    else
+      multiply_tile<S, some, 2>(depth, a, a_step, b, b_step, to, to_step, add_here);
   }
   if (!partial) return;
   for (index i = 0; i < rows; ++i) {
@@ -113,10 +120,10 @@ class multiplication {
     packed_a_ = scratch<S>(slot::pack_a, padded(least(M, shape::block_rows), shape::rows) * depth);
     packed_b_ = scratch<S>(slot::pack_b, padded(least(N, shape::block_columns), shape::columns) * depth);
     // A small matrix, or one read by few tiles, whose panels are already contiguous is not copied.
-    constexpr index small = 16384;
+    constexpr index few = 16384;
     const dtype type = sizeof(S) == 8 ? dtype::f64 : dtype::f32;
-    direct_a_ = a.outer == 1 && a.type == type && (M * K <= small || N <= 2 * shape::columns);
-    direct_b_ = b.outer == 1 && b.type == type && (N * K <= small || M <= 2 * shape::rows);
+    direct_a_ = a.outer == 1 && a.type == type && (M * K <= few || N <= 2 * shape::columns);
+    direct_b_ = b.outer == 1 && b.type == type && (N * K <= few || M <= 2 * shape::rows);
   }
 
   void run(S* c, index c_step, bool add) {
@@ -155,7 +162,8 @@ class multiplication {
     pack_panels<P>(m, start + skip, count - skip, p0, depth, to + skip * depth);
   }
   template <int P>
-  static panel panel_at(const operand& m, bool direct, index start, index count, index at, index p0, index depth, const S* packed) {
+  static panel panel_at(const operand& m, bool direct, index start, index count, index at, index p0, index depth,
+                        const S* packed) {
     if (direct && at + P <= count) return {static_cast<const S*>(m.data) + start + at + p0 * m.inner, m.inner};
     return {packed + at * depth, P};
   }

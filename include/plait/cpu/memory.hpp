@@ -61,7 +61,8 @@ inline void copy_box(const execution&, void* to, const index* to_extent, const i
   const char* source = static_cast<const char*>(from);
   index position[max_rank] = {};
   for (;;) {
-    std::memcpy(target + static_cast<std::size_t>(to_at) * element, source + static_cast<std::size_t>(from_at) * element, run_bytes);
+    std::memcpy(target + static_cast<std::size_t>(to_at) * element, source + static_cast<std::size_t>(from_at) * element,
+                run_bytes);
     int d = outer - 1;
     for (; d >= 0; --d) {
       to_at += to_stride[d];

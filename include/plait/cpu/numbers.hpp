@@ -31,22 +31,32 @@ using statistic = std::conditional_t<std::is_same_v<T, double>, double, float>;
 template <class F>
 void visit_float(const char* what, dtype type, F&& body) {
   switch (type) {
-    case dtype::f32: return body(type_tag<float>{});
-    case dtype::f64: return body(type_tag<double>{});
-    case dtype::bf16: return body(type_tag<bfloat16>{});
-    default: unsupported(what, type);
+    case dtype::f32:
+      return body(type_tag<float>{});
+    case dtype::f64:
+      return body(type_tag<double>{});
+    case dtype::bf16:
+      return body(type_tag<bfloat16>{});
+    default:
+      unsupported(what, type);
   }
 }
 
 template <class F>
 void visit_any(dtype type, F&& body) {
   switch (type) {
-    case dtype::f32: return body(type_tag<float>{});
-    case dtype::f64: return body(type_tag<double>{});
-    case dtype::bf16: return body(type_tag<bfloat16>{});
-    case dtype::i32: return body(type_tag<std::int32_t>{});
-    case dtype::i64: return body(type_tag<std::int64_t>{});
-    case dtype::u8: return body(type_tag<std::uint8_t>{});
+    case dtype::f32:
+      return body(type_tag<float>{});
+    case dtype::f64:
+      return body(type_tag<double>{});
+    case dtype::bf16:
+      return body(type_tag<bfloat16>{});
+    case dtype::i32:
+      return body(type_tag<std::int32_t>{});
+    case dtype::i64:
+      return body(type_tag<std::int64_t>{});
+    case dtype::u8:
+      return body(type_tag<std::uint8_t>{});
   }
 }
 
@@ -77,22 +87,38 @@ template <class To, class From>
 template <class S>
 [[gnu::noinline]] S number_at(const view& v, index i) {
   switch (v.type) {
-    case dtype::f32: return convert<S>(v.as<const float>()[i]);
-    case dtype::f64: return convert<S>(v.as<const double>()[i]);
-    case dtype::bf16: return convert<S>(v.as<const bfloat16>()[i]);
-    default: unsupported("number_at", v.type);
+    case dtype::f32:
+      return convert<S>(v.as<const float>()[i]);
+    case dtype::f64:
+      return convert<S>(v.as<const double>()[i]);
+    case dtype::bf16:
+      return convert<S>(v.as<const bfloat16>()[i]);
+    default:
+      unsupported("number_at", v.type);
   }
 }
 
 template <class S>
 [[gnu::noinline]] void set_number(const view& v, index i, S value) {
   switch (v.type) {
-    case dtype::f32: v.as<float>()[i] = convert<float>(value); return;
-    case dtype::f64: v.as<double>()[i] = convert<double>(value); return;
-    case dtype::bf16: v.as<bfloat16>()[i] = convert<bfloat16>(value); return;
-    case dtype::i32: v.as<std::int32_t>()[i] = convert<std::int32_t>(value); return;
-    case dtype::i64: v.as<std::int64_t>()[i] = convert<std::int64_t>(value); return;
-    case dtype::u8: v.as<std::uint8_t>()[i] = convert<std::uint8_t>(value); return;
+    case dtype::f32:
+      v.as<float>()[i] = convert<float>(value);
+      return;
+    case dtype::f64:
+      v.as<double>()[i] = convert<double>(value);
+      return;
+    case dtype::bf16:
+      v.as<bfloat16>()[i] = convert<bfloat16>(value);
+      return;
+    case dtype::i32:
+      v.as<std::int32_t>()[i] = convert<std::int32_t>(value);
+      return;
+    case dtype::i64:
+      v.as<std::int64_t>()[i] = convert<std::int64_t>(value);
+      return;
+    case dtype::u8:
+      v.as<std::uint8_t>()[i] = convert<std::uint8_t>(value);
+      return;
   }
 }
 

@@ -28,7 +28,7 @@ class scratch_space {
     if (b.bytes < bytes) {
       discard(b);
       const std::size_t grown = bytes + bytes / 4 + 256;
-      b.data = ::operator new(grown, std::align_val_t{64});
+      b.data = ::operator new (grown, std::align_val_t{64});
       b.bytes = grown;
     }
     return b.data;
@@ -40,7 +40,7 @@ class scratch_space {
     std::size_t bytes = 0;
   };
   static void discard(buffer& b) {
-    if (b.data) ::operator delete(b.data, std::align_val_t{64});
+    if (b.data) ::operator delete (b.data, std::align_val_t{64});
     b = buffer{};
   }
   buffer buffers_[static_cast<int>(slot::count)];

@@ -30,10 +30,11 @@ X rope(context& c, const X& x, const Table& cosine, const Table& sine) {
 
 /// softmax(scale q k^T) v, each query seeing its own segment up to itself. k and v may have fewer heads (each serves a group).
 /// segment_start: int32 [B, S], first position of each position's segment.
-template <class Q, class K, class Segments>
-auto attention(context& c, const Q& q, const K& k, const K& v, const Segments& segment_start, double scale) {
+template <class Q, class K, class V, class Segments>
+auto attention(context& c, const Q& q, const K& k, const V& v, const Segments& segment_start, double scale) {
   using verdict = detail::attention_verdict<Q, K>;
-  if constexpr (detail::accept<typename Q::mesh, verdict, Q, K>()) {
+  constexpr bool alike = check::the_layout_is_the_one_wanted<(!verdict::value.ok() || K::layout_type::value == V::layout_type::value), V, K>::ok;
+  if constexpr (alike && detail::accept<typename Q::mesh, verdict, Q, K>()) {
     return Q(runtime::attention(c, q.data(), k.data(), v.data(), segment_start.data(), scale, verdict::value.out));
   } else {
     return q;

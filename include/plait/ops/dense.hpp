@@ -53,6 +53,20 @@ using result_t = tensor<E, Extents, typename layout_from<Mesh, Verdict>::type>;
 template <class X>
 constexpr int last_extent = X::extents_type::value[X::rank - 1];
 
+/// Operands of one shape.
+template <class X, class Z>
+constexpr bool same_extents() {
+  if (X::rank != Z::rank) return false;
+  for (int d = 0; d < X::rank; ++d)
+    if (!compatible(X::extents_type::value[d], Z::extents_type::value[d])) return false;
+  return true;
+}
+/// A vector along the last dim of x.
+template <class X, class V>
+constexpr bool fits_last_dim() {
+  return V::rank == 1 && compatible(last_extent<X>, V::extents_type::value[0]);
+}
+
 inline void require_extents(bool ok, const char* what) {
   if (!ok) throw std::invalid_argument(std::string("plait[extent-mismatch]: ") + what);
 }
@@ -81,7 +95,10 @@ template <class X, class B>
 auto bias_add(context& c, const X& x, const B& b) {
   using verdict = detail::bias_verdict<X, B>;
   using result = detail::result_t<typename X::element, typename X::extents_type, typename X::mesh, verdict>;
-  if constexpr (detail::accept<typename X::mesh, verdict, X, B>()) {
+  constexpr bool fits = check::elements_agree<std::is_same_v<typename X::element, typename B::element>, X, B>::ok &&
+                        check::extents_agree<detail::fits_last_dim<X, B>(), X, B>::ok;
+  if constexpr (fits && detail::accept<typename X::mesh, verdict, X, B>()) {
+    detail::require_extents(x.data().global[X::rank - 1] == b.data().global[0], "bias_add: the input's last extent is not the bias's");
     return result(runtime::bias_add(c, x.data(), b.data(), verdict::value.out));
   } else {
     return result(x.data());
@@ -93,7 +110,8 @@ template <class X, class Z>
 auto add(context& c, const X& x, const Z& z) {
   using verdict = detail::add_verdict<X, Z>;
   using result = detail::result_t<typename X::element, typename X::extents_type, typename X::mesh, verdict>;
-  constexpr bool fits = check::elements_agree<std::is_same_v<typename X::element, typename Z::element>, X, Z>::ok;
+  constexpr bool fits = check::elements_agree<std::is_same_v<typename X::element, typename Z::element>, X, Z>::ok &&
+                        check::extents_agree<detail::same_extents<X, Z>(), X, Z>::ok;
   if constexpr (fits && detail::accept<typename X::mesh, verdict, X, Z>()) {
     return result(runtime::add(c, x.data(), z.data(), verdict::value.out));
   } else {
@@ -112,7 +130,10 @@ template <class X, class W>
 auto rms_norm(context& c, const X& x, const W& w, double epsilon) {
   using verdict = detail::norm_verdict<X, W>;
   using result = detail::result_t<typename X::element, typename X::extents_type, typename X::mesh, verdict>;
-  if constexpr (detail::accept<typename X::mesh, verdict, X, W>()) {
+  constexpr bool fits = check::elements_agree<std::is_same_v<typename X::element, typename W::element>, X, W>::ok &&
+                        check::extents_agree<detail::fits_last_dim<X, W>(), X, W>::ok;
+  if constexpr (fits && detail::accept<typename X::mesh, verdict, X, W>()) {
+    detail::require_extents(x.data().global[X::rank - 1] == w.data().global[0], "rms_norm: the input's last extent is not the weight's");
     return result(runtime::rms_norm(c, x.data(), w.data(), epsilon, verdict::value.out));
   } else {
     return result(x.data());
@@ -237,12 +258,18 @@ struct slot_layout {
 template <class X, class Style>
 constexpr bool arrives_as_wanted() {
   using wanted = slot_layout<X, Style, typename Style::input>;
-  return check::the_layout_is_the_one_wanted<(X::layout_type::value == wanted::value), typename Style::axis, X, typename wanted::type>::ok;
+  return check::the_layout_is_the_one_wanted<(X::layout_type::value == wanted::value), Style, X, typename wanted::type>::ok;
 }
 template <class Style, class Y>
 constexpr bool check_output() {
   using wanted = slot_layout<Y, Style, typename Style::output::placement>;
-  return check::the_layout_is_the_one_wanted<(Y::layout_type::value == wanted::value), typename Style::axis, Y, typename wanted::type>::ok;
+  return check::the_layout_is_the_one_wanted<(Y::layout_type::value == wanted::value), Style, Y, typename wanted::type>::ok;
+}
+/// What the style promises. It is given where a check has failed, so that what follows is not reported as well.
+template <class Style, int Last, class X>
+auto promised(const X& x) {
+  return blank<typename X::element, typename replace_last<typename X::extents_type, Last>::type,
+               typename slot_layout<X, Style, typename Style::output::placement>::type>(x.data());
 }
 /// Applies the output slot: checks or moves.
 template <class Style, class Y>
@@ -251,8 +278,11 @@ auto leave(context& c, const Y& y) {
   if constexpr (Style::output::moves) {
     return redistribute<typename wanted::type>(c, y);
   } else {
-    static_assert(check_output<Style, Y>());
-    return y;
+    if constexpr (check_output<Style, Y>()) {
+      return y;
+    } else {
+      return blank<typename Y::element, typename Y::extents_type, typename wanted::type>(y.data());
+    }
   }
 }
 
@@ -264,7 +294,7 @@ auto project(context& c, const X& x, const styled<Style, Tensor>& w) {
   if constexpr (detail::arrives_as_wanted<X, Style>()) {
     return detail::leave<Style>(c, linear(c, x, static_cast<const Tensor&>(w)));
   } else {
-    return x;
+    return detail::promised<Style, Tensor::extents_type::value[0]>(x);
   }
 }
 /// The same with a bias, which is added after the output has moved: once.
@@ -279,7 +309,7 @@ auto normalise(context& c, const X& x, const styled<Style, Tensor>& w, double ep
   if constexpr (detail::arrives_as_wanted<X, Style>()) {
     return detail::leave<Style>(c, rms_norm(c, x, static_cast<const Tensor&>(w), epsilon));
   } else {
-    return x;
+    return detail::promised<Style, detail::last_extent<X>>(x);
   }
 }
 

@@ -23,7 +23,7 @@ struct grouped_verdict {
 };
 template <class Rows, class Tokens>
 struct combine_verdict {
-  static constexpr typed value = typing::combine(Rows::layout_type::value, Tokens::value);
+  static constexpr typed value = typing::combine(Rows::layout_type::value, Tokens::layout_type::value, Tokens::rank);
 };
 template <class Layout, int Rank>
 struct statistics_verdict {
@@ -53,7 +53,7 @@ auto route(context& c, const X& logits, std::int64_t k, bool normalise) {
   using verdict = detail::row_local_verdict<X>;
   using result = routing<typename X::element, typename X::layout_type, X::rank>;
   if constexpr (detail::accept<typename X::mesh, verdict, X>()) {
-    if (k > logits.data().global[X::rank - 1]) throw std::invalid_argument("plait[top-k]: a token cannot choose more experts than there are");
+    detail::require_extents(k <= logits.data().global[X::rank - 1], "route: a token cannot choose more experts than there are");
     return result{runtime::route(c, logits.data(), k, normalise, X::layout_type::value), logits.data()};
   } else {
     return result{};
@@ -90,7 +90,9 @@ template <class X, class W>
 auto grouped_linear(context& c, const dispatched<X>& d, const W& w) {
   using verdict = detail::grouped_verdict<X, W>;
   using rows = detail::result_t<typename X::element, extents<dyn, W::extents_type::value[1]>, typename X::mesh, verdict>;
-  if constexpr (detail::accept<typename X::mesh, verdict, X, W>()) {
+  constexpr bool fits = check::elements_agree<std::is_same_v<typename X::element, typename W::element>, X, W>::ok &&
+                        check::extents_agree<compatible(detail::last_extent<X>, W::extents_type::value[2]), X, W>::ok;
+  if constexpr (fits && detail::accept<typename X::mesh, verdict, X, W>()) {
     detail::require_extents(d.rows.data().global[1] == w.data().global[2], "grouped_linear: the rows' extent is not the weight's third");
     return dispatched<rows>{rows(runtime::grouped_linear(c, d.rows.data(), w.data(), d.offsets, verdict::value.out)), d.offsets, d.slot_of_pair};
   } else {
@@ -101,12 +103,16 @@ auto grouped_linear(context& c, const dispatched<X>& d, const W& w) {
 /// grouped_linear under its style: rows must arrive as the input slot says, and leave as the output slot says.
 template <class X, class Style, class Tensor>
 auto project_experts(context& c, const dispatched<X>& d, const styled<Style, Tensor>& w) {
+  using promised = decltype(detail::promised<Style, Tensor::extents_type::value[1]>(d.rows));
   if constexpr (detail::arrives_as_wanted<X, Style>()) {
     auto y = grouped_linear(c, d, static_cast<const Tensor&>(w));
-    detail::check_output<Style, typename decltype(y)::rows_type>();
-    return y;
+    if constexpr (detail::check_output<Style, typename decltype(y)::rows_type>()) {
+      return y;
+    } else {
+      return dispatched<promised>{};
+    }
   } else {
-    return d;
+    return dispatched<promised>{};
   }
 }
 
@@ -120,7 +126,7 @@ auto swiglu(context& c, const dispatched<X>& d) {
 /// Weights each row by its score and sums the k rows of a token. `like` gives the tokens' extents.
 template <class X, class R, class Like>
 auto combine(context& c, const dispatched<X>& d, const R& routed, const Like& like) {
-  using verdict = detail::combine_verdict<X, typename R::layout_type>;
+  using verdict = detail::combine_verdict<X, R>;
   using result = detail::result_t<typename X::element, typename detail::replace_last<typename Like::extents_type, X::extents_type::value[1]>::type,
                                   typename X::mesh, verdict>;
   if constexpr (detail::accept<typename X::mesh, verdict, X, R>()) {

@@ -27,17 +27,14 @@ auto recompute(context& c, F f, const Inputs&... inputs) {
   c.recording = outer;
   std::vector<std::shared_ptr<gradient_slot>> slots;
   result.each([&](auto& value) { detail::relink(value, slots); });
-  outer->push([f, slots, saved = std::tuple<Inputs...>(inputs...)](context& b) {
+  outer->push([f, slots, saved = std::tuple<Inputs...>(inputs...), where = c.where, layer = c.layer](context& b) {
+    named_scope scope(b, where);
+    b.layer = layer;
     tape inner;
     b.recording = &inner;
     const bool was = b.in_backward;
     b.in_backward = false;
-    auto again = std::apply(
-        [&](const auto&... x) {
-          // Fresh slots for the inputs, so that the inner tape ends where the outer one goes on.
-          return f(b, x...);
-        },
-        saved);
+    auto again = std::apply([&](const auto&... x) { return f(b, x...); }, saved);
     b.in_backward = was;
     b.recording = nullptr;
     std::size_t i = 0;

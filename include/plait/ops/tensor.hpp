@@ -87,28 +87,31 @@ struct show;
 
 namespace detail {
 
-// The error goes by number: g++ would print the enumerator's qualified name, which ends in "error::", before the sentence.
-template <int Number, class... Context>
-constexpr bool report() {
-  using e = type_error;
-  constexpr e Error = static_cast<e>(Number);
-  if constexpr (Error == e::none) return true;
-  else if constexpr (Error == e::partial_nonlinear) return check::a_pending_sum_cannot_pass_a_nonlinear_op<false, Context...>::ok;
-  else if constexpr (Error == e::partial_times_partial) return check::two_pending_sums_cannot_be_multiplied<false, Context...>::ok;
-  else if constexpr (Error == e::partial_plus_replicate) return check::a_replicated_value_cannot_join_a_pending_sum<false, Context...>::ok;
-  else if constexpr (Error == e::invariant_mixed) return check::an_invariant_value_meets_only_invariant_ones<false, Context...>::ok;
-  else if constexpr (Error == e::contraction_mismatch) return check::the_contracted_dim_is_cut_alike<false, Context...>::ok;
-  else if constexpr (Error == e::axis_cuts_twice) return check::an_axis_is_used_once<false, Context...>::ok;
-  else if constexpr (Error == e::placement_mismatch) return check::the_layout_is_the_one_wanted<false, Context...>::ok;
-  else if constexpr (Error == e::packed_mismatch) return check::packed_dims_are_cut_section_by_section<false, Context...>::ok;
-  else if constexpr (Error == e::row_cut) return check::row_local_ops_see_whole_rows<false, Context...>::ok;
-  else if constexpr (Error == e::tokens_cut_over_experts) return check::experts_see_all_tokens_of_their_axis<false, Context...>::ok;
-  else if constexpr (Error == e::not_differentiable) return check::a_maximum_has_no_gradient<false, Context...>::ok;
-  else if constexpr (Error == e::not_innermost) return check::only_the_innermost_cut_moves<false, Context...>::ok;
-  else if constexpr (Error == e::no_single_collective) return check::one_collective_joins_these_placements<false, Context...>::ok;
-  else if constexpr (Error == e::adjoint_only) return check::this_move_exists_only_as_an_adjoint<false, Context...>::ok;
-  else return check::a_reshape_keeps_cut_dims_whole<false, Context...>::ok;
-}
+/// The rule behind a typing error. A class, not a function, and by number, not by enumerator: both keep compilers' messages short.
+template <int Error>
+struct rule_of;
+#define PLAIT_RULE(error, rule)                                    \
+  template <>                                                      \
+  struct rule_of<static_cast<int>(type_error::error)> {            \
+    template <class... Context>                                    \
+    using broken = check::rule<false, Context...>;                 \
+  }
+PLAIT_RULE(partial_nonlinear, a_pending_sum_cannot_pass_a_nonlinear_op);
+PLAIT_RULE(partial_times_partial, two_pending_sums_cannot_be_multiplied);
+PLAIT_RULE(partial_plus_replicate, a_replicated_value_cannot_join_a_pending_sum);
+PLAIT_RULE(invariant_mixed, an_invariant_value_meets_only_invariant_ones);
+PLAIT_RULE(contraction_mismatch, the_contracted_dim_is_cut_alike);
+PLAIT_RULE(axis_cuts_twice, an_axis_is_used_once);
+PLAIT_RULE(placement_mismatch, the_layout_is_the_one_wanted);
+PLAIT_RULE(packed_mismatch, packed_dims_are_cut_section_by_section);
+PLAIT_RULE(row_cut, row_local_ops_see_whole_rows);
+PLAIT_RULE(tokens_cut_over_experts, experts_see_all_tokens_of_their_axis);
+PLAIT_RULE(not_differentiable, a_maximum_has_no_gradient);
+PLAIT_RULE(not_innermost, only_the_innermost_cut_moves);
+PLAIT_RULE(no_single_collective, one_collective_joins_these_placements);
+PLAIT_RULE(adjoint_only, this_move_exists_only_as_an_adjoint);
+PLAIT_RULE(reshape_cut, a_reshape_keeps_cut_dims_whole);
+#undef PLAIT_RULE
 
 template <class Mesh, int Atom>
 struct axis_named {
@@ -123,7 +126,8 @@ struct axis_named<Mesh, -1> {
 template <class Mesh, class Verdict, class... Operands>
 constexpr bool accept() {
   constexpr typed t = Verdict::value;
-  return report<static_cast<int>(t.error), typename axis_named<Mesh, t.ok() ? -1 : t.atom>::type, Operands...>();
+  if constexpr (t.ok()) return true;
+  else return rule_of<static_cast<int>(t.error)>::template broken<typename axis_named<Mesh, t.atom>::type, Operands...>::ok;
 }
 
 template <class Mesh, class Verdict>

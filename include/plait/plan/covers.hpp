@@ -82,13 +82,21 @@ struct verdict {
   template <plan_error E>
   using at = parameter_row<Model, row(E)>;
   using e = plan_error;
+  // One mistake, one sentence: what only follows from an earlier failure is not reported as well.
+  static constexpr bool each_has_one_rule =
+      row(e::uncovered) < 0 && row(e::ambiguous) < 0 && c.uncovered_point < 0 && c.ambiguous_point < 0;
+  static constexpr bool each_is_placed = [] {
+    for (int error = 1; error < static_cast<int>(sizeof(c.row_with) / sizeof(int)); ++error)
+      if (c.row_with[error] >= 0) return false;
+    return true;
+  }();
 
   static constexpr bool ok =
       check::every_parameter_row_has_a_rule<row(e::uncovered) < 0, Plan, at<e::uncovered>>::ok &&
       check::one_most_specific_rule_matches_a_row<row(e::ambiguous) < 0, Plan, at<e::ambiguous>>::ok &&
       check::one_most_specific_rule_matches_a_row<(c.ambiguous_point < 0), Plan, activation_row<Model, c.ambiguous_point>>::ok &&
-      check::every_rule_matches_a_row<(c.unused_rule < 0), Model, plan_rule<Plan, c.unused_rule>>::ok &&
-      check::every_rule_matches_a_row<(c.unused_point_rule < 0), Model, plan_rule<Plan, c.unused_point_rule>>::ok &&
+      check::every_rule_matches_a_row<(!each_has_one_rule || c.unused_rule < 0), Model, plan_rule<Plan, c.unused_rule>>::ok &&
+      check::every_rule_matches_a_row<(!each_has_one_rule || c.unused_point_rule < 0), Model, plan_rule<Plan, c.unused_point_rule>>::ok &&
       check::every_activation_point_has_a_rule<(c.uncovered_point < 0), Plan, activation_row<Model, c.uncovered_point>>::ok &&
       check::parameters_take_parameter_styles<row(e::activation_style) < 0, Plan, at<e::activation_style>>::ok &&
       check::every_axis_is_in_the_mesh<row(e::axis_not_in_mesh) < 0, Plan, at<e::axis_not_in_mesh>>::ok &&
@@ -97,8 +105,8 @@ struct verdict {
       check::only_packed_dims_are_cut_in_sections<row(e::plain_as_packed) < 0, Plan, at<e::plain_as_packed>>::ok &&
       check::fsdp_gathers_copies_only<row(e::fsdp_over_sharded) < 0, Plan, at<e::fsdp_over_sharded>>::ok &&
       check::the_axes_divide_the_units<row(e::indivisible) < 0, Plan, at<e::indivisible>>::ok &&
-      check::a_router_has_its_experts<(c.lonely_router < 0), Plan, parameter_row<Model, c.lonely_router>>::ok &&
-      check::tied_parameters_lie_alike<(c.tied_mismatch < 0), Plan, parameter_row<Model, c.tied_mismatch>>::ok;
+      check::a_router_has_its_experts<(!each_is_placed || c.lonely_router < 0), Plan, parameter_row<Model, c.lonely_router>>::ok &&
+      check::tied_parameters_lie_alike<(!each_is_placed || c.tied_mismatch < 0), Plan, parameter_row<Model, c.tied_mismatch>>::ok;
 };
 
 }  // namespace detail

@@ -63,6 +63,25 @@ constexpr storage_value read_storage() {
   return v;
 }
 
+/// Rule numbers by rising hash, so that a row finds its rules by bisection: cost grows linearly with the rows.
+template <int Count>
+struct hash_order {
+  int at[Count + 1] = {};
+};
+template <int Count>
+constexpr hash_order<Count> order_by_hash(const pattern* patterns) {
+  hash_order<Count> order{};
+  for (int r = 0; r < Count; ++r) {
+    int position = r;
+    while (position > 0 && patterns[order.at[position - 1]].hash > patterns[r].hash) {
+      order.at[position] = order.at[position - 1];
+      --position;
+    }
+    order.at[position] = r;
+  }
+  return order;
+}
+
 }  // namespace detail
 
 template <class Mesh, class Parameters, class Activations = activations<>, class Everywhere = everywhere<no_fsdp>,
@@ -77,6 +96,7 @@ struct plan<Mesh, parameters<Rules...>, activations<Points...>, everywhere<Stora
 
   static constexpr int rules = sizeof...(Rules);
   static constexpr pattern rule_pattern[sizeof...(Rules) + 1] = {read_pattern(Rules::pattern)..., pattern{}};
+  static constexpr auto rule_order = detail::order_by_hash<static_cast<int>(sizeof...(Rules))>(rule_pattern);
   static constexpr detail::style_value rule_style[sizeof...(Rules) + 1] = {
       detail::read_style<Mesh, typename Rules::style>()..., detail::style_value{}};
   static constexpr detail::storage_value rule_storage[sizeof...(Rules) + 1] = {

@@ -27,16 +27,26 @@ struct resolved_parameter {
 
 namespace detail {
 
-template <class Patterns>
-constexpr int best_rule(const Patterns& patterns, int count, const pattern& name, int number, bool& ambiguous) {
+/// The most specific rule for a name at a layer; only rules whose hash is the name's or its owner's are looked at.
+template <class Plan>
+constexpr int best_rule(const pattern& name, int number, bool& ambiguous) {
   int best = -1, score = 0;
   ambiguous = false;
-  for (int r = 0; r < count; ++r) {
-    const int s = specificity(patterns[r], name, number);
-    if (s == 0 || s < score) continue;
-    ambiguous = s == score;
-    score = s;
-    best = r;
+  for (const std::uint64_t hash : {name.hash, name.owner_hash}) {
+    int low = 0, high = Plan::rules;
+    while (low < high) {
+      const int middle = (low + high) / 2;
+      if (Plan::rule_pattern[Plan::rule_order.at[middle]].hash < hash) low = middle + 1;
+      else high = middle;
+    }
+    for (; low < Plan::rules && Plan::rule_pattern[Plan::rule_order.at[low]].hash == hash; ++low) {
+      const int r = Plan::rule_order.at[low];
+      const int s = specificity(Plan::rule_pattern[r], name, number);
+      if (s == 0 || s < score) continue;
+      ambiguous = s == score;
+      score = s;
+      best = r;
+    }
   }
   return best;
 }
@@ -82,7 +92,7 @@ constexpr resolved_parameter resolve(int row_number, int number) {
   const parameter& row = Model::parameters[row_number];
   resolved_parameter out;
   bool ambiguous = false;
-  out.rule = best_rule(Plan::rule_pattern, Plan::rules, read_pattern(row.name, text_length(row.name)), number, ambiguous);
+  out.rule = best_rule<Plan>(read_pattern(row.name, text_length(row.name)), number, ambiguous);
   out.compute.atoms = out.storage.atoms = Mesh::atoms;
   if (out.rule < 0 || ambiguous) {
     out.error = out.rule < 0 ? plan_error::uncovered : plan_error::ambiguous;

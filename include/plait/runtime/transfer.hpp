@@ -1,78 +1,21 @@
 #pragma once
-// Redistribution at run time: a whole-layout move becomes at most one local and one collective stage per kind, over the group that
-// the moving axes span together. Not a template on anything; index sets say which boxes lie where.
+// Redistribution at run time, stage by stage (tensor/stages.hpp). Not a template on anything; index sets say which boxes lie where.
 #include <array>
 
-#include "plait/placement/redistribution.hpp"
 #include "plait/runtime/array.hpp"
+#include "plait/tensor/stages.hpp"
 
 namespace plait::inline v0_1 {
 namespace detail {
 
-struct stage {
-  move kind = move::none;
-  std::uint32_t mask = 0;
-  layout_value before{}, after{};
-};
-
-struct stage_list {
-  int count = 0;
-  std::array<stage, 8> at{};
-};
-
-/// Layout in which the atoms of `done` already lie as in `to`, the others as in `from`.
-inline layout_value between(const layout_value& from, const layout_value& to, std::uint32_t done) {
-  layout_builder b(from.atoms);
-  // Axes that move are innermost, so those that stay keep their places outside of them.
-  const auto moved = [&](int a) { return (done >> a & 1u) != 0 && !(from.at[a] == to.at[a]); };
-  for (int c = 0; c < from.cuts; ++c)
-    if (!moved(from.cut[c])) b.place(from.cut[c], from.at[from.cut[c]]);
-  for (int c = 0; c < to.cuts; ++c)
-    if (moved(to.cut[c])) b.place(to.cut[c], to.at[to.cut[c]]);
-  for (int a = 0; a < from.atoms; ++a) {
-    const placement_value p = (done >> a & 1u) ? to.at[a] : from.at[a];
-    if (!p.cuts()) b.place(a, p);
-  }
-  return b.value;
-}
-
-/// The stages of from -> to. Axes of one run-time rank move for free. Reductions come before gathers (fewer bytes), unless a
-/// gathered dim is one that another axis is about to cut.
+/// The stages of from -> to. Axes of one run-time rank move for free.
 inline stage_list stages_of(const layout_value& from, const layout_value& to, const mesh_shape& mesh) {
+  const stage_planner planner(from, to, mesh.size);
   stage_list list;
-  std::uint32_t of_kind[12] = {};
-  std::uint32_t done = 0, gathered_dims = 0, cut_dims = 0;
-  for (int a = 0; a < from.atoms; ++a) {
-    const move m = from.at[a] == to.at[a] ? move::none : redistribution(from.at[a], to.at[a]).kind;
-    if (m == move::illegal)
-      throw std::logic_error("plait[no-single-collective]: no single collective joins these placements; go through Replicate");
-    if (m == move::none || m == move::identity || m == move::forget || m == move::claim || mesh.size[a] == 1) {
-      done |= 1u << a;
-      continue;
-    }
-    of_kind[static_cast<int>(m)] |= 1u << a;
-    if (m == move::all_gather) gathered_dims |= 1u << from.at[a].dim;
-    if (m == move::slice || m == move::reduce_scatter) cut_dims |= 1u << to.at[a].dim;
-  }
-  layout_value now = between(from, to, done);
-  const auto push = [&](move m) {
-    const std::uint32_t mask = of_kind[static_cast<int>(m)];
-    if (mask == 0) return;
-    done |= mask;
-    const layout_value next = between(from, to, done);
-    list.at[static_cast<std::size_t>(list.count++)] = {m, mask, now, next};
-    now = next;
-  };
-  const bool gather_first = (gathered_dims & cut_dims) != 0;
-  if (gather_first) push(move::all_gather);
-  push(move::slice);
-  push(move::reduce_scatter);
-  push(move::all_reduce);
-  push(move::all_reduce_max);
-  push(move::all_to_all);
-  if (!gather_first) push(move::all_gather);
-  push(move::root);
-  push(move::pad);
+  if (!planner.legal())
+    throw std::logic_error("plait[no-single-collective]: no single collective joins these placements; go through Replicate");
+  if (!planner.plan(list))
+    throw std::logic_error("plait[not-innermost]: an axis that moves is not the innermost cut of its dim; redistribute the inner axis first");
   return list;
 }
 

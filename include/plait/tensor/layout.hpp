@@ -26,27 +26,28 @@ enum class spec_error { none, not_in_mesh, twice, overlap };
 template <class Mesh>
 struct spec_reader {
   layout_builder builder{Mesh::atoms};
-  bool taken[max_atoms] = {};
+  enum class owner : unsigned char { none, itself, view } taken[max_atoms] = {};
   spec_error error = spec_error::none;
 
   template <class Atom>
-  constexpr void atom(placement_value p, spec_error if_taken) {
+  constexpr void atom(placement_value p, owner by) {
     constexpr int index = Mesh::template index<Atom>;
     if constexpr (index < 0) {
       error = spec_error::not_in_mesh;
     } else {
-      if (taken[index]) {
-        if (error == spec_error::none) error = if_taken;
+      if (taken[index] != owner::none) {
+        if (error == spec_error::none)
+          error = by == owner::itself && taken[index] == by ? spec_error::twice : spec_error::overlap;
         return;
       }
-      taken[index] = true;
+      taken[index] = by;
       if (Mesh::sizes[index] != 1) builder.place(index, p);  // a statically single rank is always Replicate
     }
   }
   template <class Axis, class... Atoms>
   constexpr void view(placement_value p, atom_list<Atoms...>*) {
     constexpr bool itself = sizeof...(Atoms) == 1 && (std::is_same_v<Axis, Atoms> && ...);
-    (atom<Atoms>(p, itself ? spec_error::twice : spec_error::overlap), ...);
+    (atom<Atoms>(p, itself ? owner::itself : owner::view), ...);
   }
 };
 

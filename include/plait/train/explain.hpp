@@ -369,7 +369,7 @@ class step_walk {
     rows = fitting(typing::grouped_linear(rows, down), "mlp.experts.down_proj");
     layer_flow out;
     out.x = h;
-    out.x.layout = fitting(typing::combine(rows, tokens), "mlp.experts");
+    out.x.layout = fitting(typing::combine(rows, tokens, logits.rank), "mlp.experts");
     flow statistics;
     statistics.rank = 2;
     statistics.type = statistic_of(h.type);
@@ -559,17 +559,21 @@ class step_walk {
 
 }  // namespace detail
 
-/// "tp: Shard<0>; fsdp_outer, fsdp_inner: Shard<0>": cuts by dim, outermost first; axes not named are Replicate.
-inline std::string text_of(const layout_value& layout, const std::vector<std::string>& axis_names) {
+/// "tp: Shard<0>; fsdp_outer, fsdp_inner: Shard<0>": cuts by dim, outermost first; axes not named are Replicate. With `compute`,
+/// `layout` is the storage layout that belongs to it, and what FSDP adds is named apart.
+inline std::string text_of(const layout_value& layout, const std::vector<std::string>& axis_names, const layout_value* compute = nullptr) {
   const detail::layout_code code = detail::encode(layout);
   const detail::entry_list entries = detail::entries_of(code.places, code.order, layout.atoms);
+  const auto joins = [&](int a, int b) {
+    const auto added = [&](int atom) { return compute != nullptr && !(compute->at[atom] == layout.at[atom]); };
+    return layout.at[a] == layout.at[b] && added(a) == added(b);
+  };
   std::string text;
   for (int i = 0; i < entries.count; ++i) {
-    const placement_value p = layout.at[entries.atom[i]];
-    if (!text.empty()) text += "; ";
-    text += detail::axes_text(1u << entries.atom[i], axis_names);
-    while (i + 1 < entries.count && layout.at[entries.atom[i + 1]] == p) text += ", " + detail::axes_text(1u << entries.atom[++i], axis_names);
-    text += ": " + detail::placement_text(p);
+    const int first = entries.atom[i];
+    std::string axes = detail::axes_text(1u << first, axis_names);
+    while (i + 1 < entries.count && joins(first, entries.atom[i + 1])) axes += ", " + detail::axes_text(1u << entries.atom[++i], axis_names);
+    text += (text.empty() ? "" : "; ") + axes + ": " + detail::placement_text(layout.at[first]);
   }
   return text.empty() ? "Replicate" : text;
 }
@@ -624,7 +628,7 @@ inline explanation explain(const plan_table& t, const model_numbers& n, const me
       p.storage_local.push_back(s.storage_local.extent[d]);
     }
     p.compute = text_of(s.compute, axis_names);
-    p.storage = text_of(s.storage, axis_names);
+    p.storage = text_of(s.storage, axis_names, &s.compute);
     const auto bytes = [](const view& v) { return static_cast<std::int64_t>(v.bytes()); };
     p.compute_bytes = bytes(s.compute_local);
     p.storage_bytes = bytes(s.master);

@@ -36,7 +36,7 @@ constexpr layout_value as_last_dim(const layout_value& w, int w_out, int last) {
 constexpr typed linear(const layout_value& x, int x_rank, const layout_value& w) {
   layout_collector out(x.atoms);
   for (int a = 0; a < x.atoms; ++a) out.set(a, contract(x.at[a], x_rank, w.at[a], 0, 1));
-  return out.finish(x, as_last_dim(w, 0, x_rank - 1));
+  return if_nested_alike(out.finish(x, as_last_dim(w, 0, x_rank - 1)), x, x_rank - 1, w, 1);
 }
 
 /// rows[slots, in] routed to the experts of W[E, out, in]. Where the experts are cut (expert parallelism) the rows must already
@@ -51,7 +51,7 @@ constexpr typed grouped_linear(const layout_value& rows, const layout_value& w) 
       out.set(a, contract(rows.at[a], 2, w.at[a], 1, 2));
     }
   }
-  return out.finish(rows, as_last_dim(w, 1, 1));
+  return if_nested_alike(out.finish(rows, as_last_dim(w, 1, 1)), rows, 1, w, 2);
 }
 
 /// y = x + b over the last dim: b is cut as the last dim is, Replicate or Invariant as x elsewhere; never onto a pending sum.
@@ -61,9 +61,13 @@ constexpr typed bias_add(const layout_value& x, int x_rank, const layout_value& 
   for (int a = 0; a < x.atoms; ++a) {
     const placement_value p = x.at[a], q = b.at[a];
     if (p.kind == k::partial) {
-      out.set(a, type_error::partial_plus_replicate);
+      out.set(a, q.kind == k::partial_max ? type_error::not_differentiable : type_error::partial_plus_replicate);
+    } else if (p.kind == k::partial_max || q.kind == k::partial_max) {
+      out.set(a, type_error::not_differentiable);
     } else if ((p.kind == k::invariant) != (q.kind == k::invariant)) {
       out.set(a, type_error::invariant_mixed);
+    } else if (q.kind == k::ragged) {
+      out.set(a, type_error::placement_mismatch);
     } else if (p.cuts(x_rank - 1)) {
       if (q.kind != p.kind && q.cuts()) {
         out.set(a, type_error::packed_mismatch);
@@ -74,7 +78,7 @@ constexpr typed bias_add(const layout_value& x, int x_rank, const layout_value& 
       out.set(a, q.cuts() || q.kind == k::partial ? typed_placement(type_error::contraction_mismatch) : typed_placement(p));
     }
   }
-  return out.finish(x);
+  return if_nested_alike(out.finish(x), x, x_rank - 1, b, 0);
 }
 
 /// ids[...] into table[V, H]: a vocabulary-sharded table gives a pending sum; a dim-sharded one a cut last dim.
@@ -84,7 +88,13 @@ constexpr typed embedding(const layout_value& ids, int ids_rank, const layout_va
   for (int a = 0; a < ids.atoms; ++a) {
     const placement_value p = ids.at[a], w = table.at[a];
     const bool whole = p.kind == k::replicate || p.kind == k::invariant;
-    if (w.cuts(0)) {
+    if (p.kind == k::partial) {
+      out.set(a, type_error::partial_nonlinear);
+    } else if (p.kind == k::partial_max || w.kind == k::partial_max) {
+      out.set(a, type_error::not_differentiable);
+    } else if (w.kind == k::partial || w.kind == k::ragged) {
+      out.set(a, type_error::placement_mismatch);
+    } else if (w.cuts(0)) {
       out.set(a, whole ? typed_placement(placement_value{k::partial, 0, 1}) : typed_placement(type_error::axis_cuts_twice));
     } else if (w.cuts(1)) {
       out.set(a, whole ? typed_placement(placement_value{w.kind, static_cast<std::int8_t>(ids_rank), w.sections})

@@ -34,7 +34,7 @@ constexpr typed elementwise(const layout_value& x, const layout_value& y) {
       out.set(a, p.kind == k::partial || q.kind == k::partial ? type_error::partial_nonlinear : type_error::placement_mismatch);
     }
   }
-  return out.finish(x);
+  return if_same_order(out.finish(x), x, y);
 }
 
 /// x + y: equal placements; a pending sum plus a pending sum is one.
@@ -52,9 +52,7 @@ constexpr typed add(const layout_value& x, const layout_value& y) {
       out.set(a, type_error::placement_mismatch);
     }
   }
-  typed result = out.finish(x);
-  if (result.ok() && !(x == y)) result.error = type_error::placement_mismatch;  // same cuts in another order
-  return result;
+  return if_same_order(out.finish(x), x, y);
 }
 
 /// Row-local ops over the last dim with a vector weight of that dim (rms_norm). The weight is Replicate where rows are cut (its
@@ -69,8 +67,10 @@ constexpr typed row_norm(const layout_value& x, int rank, const layout_value& we
       out.set(a, type_error::row_cut);
     } else if ((p.kind == k::invariant) != (w.kind == k::invariant)) {
       out.set(a, type_error::invariant_mixed);
-    } else if (w.kind == k::partial || p.kind == k::partial_max) {
-      out.set(a, w.kind == k::partial ? type_error::partial_nonlinear : type_error::not_differentiable);
+    } else if (w.kind == k::partial_max || p.kind == k::partial_max) {
+      out.set(a, type_error::not_differentiable);
+    } else if (w.kind != k::replicate && w.kind != k::invariant) {
+      out.set(a, w.kind == k::partial ? type_error::partial_nonlinear : type_error::placement_mismatch);
     } else {
       out.set(a, p);
     }

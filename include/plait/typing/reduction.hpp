@@ -1,6 +1,6 @@
 #pragma once
 // Sums, maxima, reshapes of the last dim, and whole-layout redistribution.
-#include "plait/placement/redistribution.hpp"
+#include "plait/tensor/stages.hpp"
 #include "plait/typing/result.hpp"
 
 namespace plait::inline v0_1::typing {
@@ -48,6 +48,8 @@ constexpr typed sum_last(const layout_value& x, int rank) {
     const placement_value p = x.at[a];
     if (p.kind == k::partial) {
       out.set(a, type_error::partial_nonlinear);
+    } else if (p.kind == k::partial_max) {
+      out.set(a, type_error::not_differentiable);
     } else if (p.cuts(rank - 1)) {
       out.set(a, p.kind == k::shard ? typed_placement(placement_value{k::partial, 0, 1})
                                     : typed_placement(type_error::packed_mismatch));
@@ -85,6 +87,8 @@ constexpr typed attention(const layout_value& q, const layout_value& key) {
     const placement_value p = q.at[a];
     if (p.kind == k::partial) {
       out.set(a, type_error::partial_nonlinear);
+    } else if (p.kind == k::partial_max || key.at[a].kind == k::partial_max) {
+      out.set(a, type_error::not_differentiable);
     } else if (!(p == key.at[a])) {
       out.set(a, p.kind == k::invariant || key.at[a].kind == k::invariant ? type_error::invariant_mixed
                                                                          : type_error::placement_mismatch);
@@ -94,7 +98,7 @@ constexpr typed attention(const layout_value& q, const layout_value& key) {
       out.set(a, p);
     }
   }
-  return out.finish(q);
+  return if_same_order(out.finish(q), q, key);
 }
 
 /// Axis-wise redistribution of a whole layout. `adjoint_only` admits the gated moves.
@@ -110,22 +114,20 @@ constexpr typed redistribute(const layout_value& x, const layout_value& target, 
     if (error != type_error::none) {
       result.error = error;
       result.atom = a;
-      continue;
     }
-    // Of the axes that cut one dim, those that move must be the innermost, before and after.
-    for (const layout_value* side : {&x, &target}) {
-      bool moved_outside = false;
-      for (int c = 0; c < side->cuts; ++c) {
-        const int b = side->cut[c];
-        if (c > 0 && side->at[side->cut[c - 1]].dim != side->at[b].dim) moved_outside = false;
-        const bool moves = !(x.at[b] == target.at[b]);
-        if (moved_outside && !moves) {
-          result.error = type_error::not_innermost;
-          result.atom = b;
-        }
-        moved_outside = moved_outside || moves;
-      }
-    }
+  }
+  if (!result.ok()) return result;
+  // Of the axes that cut one dim, those that move must be the innermost, before and after, and at every stage on the way there
+  // and of the adjoint.
+  std::uint32_t moving = 0;
+  int first = 0;
+  for (int a = x.atoms - 1; a >= 0; --a)
+    if (!(x.at[a] == target.at[a])) moving |= 1u << a, first = a;
+  int blocked = detail::in_the_way(x, target, moving, nullptr);
+  if (blocked < 0 && !detail::stages_exist(x, target)) blocked = first;
+  if (blocked >= 0) {
+    result.error = type_error::not_innermost;
+    result.atom = blocked;
   }
   return result;
 }

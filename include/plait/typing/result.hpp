@@ -31,6 +31,33 @@ struct typed {
   constexpr bool ok() const { return error == type_error::none; }
 };
 
+/// Cuts that agree axis by axis must also nest in the same order: in another order the ranks hold other pieces. Compares the
+/// cuts of dim `x_dim` of x with those of dim `y_dim` of y, of which there are as many.
+constexpr typed if_nested_alike(typed result, const layout_value& x, int x_dim, const layout_value& y, int y_dim) {
+  int i = 0, j = 0;
+  while (result.ok()) {
+    while (i < x.cuts && x.at[x.cut[i]].dim != x_dim) ++i;
+    while (j < y.cuts && y.at[y.cut[j]].dim != y_dim) ++j;
+    if (i == x.cuts || j == y.cuts) break;
+    if (x.cut[i] != y.cut[j]) {
+      result.error = type_error::placement_mismatch;
+      result.atom = x.cut[i];
+    }
+    ++i;
+    ++j;
+  }
+  return result;
+}
+/// The same for operands whose placements are equal on every axis.
+constexpr typed if_same_order(typed result, const layout_value& x, const layout_value& y) {
+  for (int c = 0; result.ok() && c < x.cuts; ++c)
+    if (x.cut[c] != y.cut[c]) {
+      result.error = type_error::placement_mismatch;
+      result.atom = x.cut[c];
+    }
+  return result;
+}
+
 /// One axis at a time: what an op makes of its operands' placements there.
 struct typed_placement {
   type_error error = type_error::none;

@@ -143,7 +143,7 @@ TEST_CASE("redistribution: all 64 ordered pairs are the table's") {
   int legal = 0;
   for (int s = 0; s < n; ++s)
     for (int d = 0; d < n; ++d) {
-      INFO(names[s], " -> ", names[d]);
+      INFO(std::string(names[s]), " -> ", std::string(names[d]));
       const redistribution_rule rule = redistribution(all[s], all[d]);
       CHECK(std::string(name_of(rule.kind)) == name_of(table[s][d].kind));
       CHECK(rule.adjoint_only == table[s][d].gated);
@@ -157,7 +157,7 @@ TEST_CASE("redistribution: the adjoint is derived, and is the table's") {
   for (int s = 0; s < n; ++s)
     for (int d = 0; d < n; ++d) {
       if (all[s].kind == k::partial_max || table[s][d].kind == move::illegal) continue;
-      INFO(names[s], " -> ", names[d]);
+      INFO(std::string(names[s]), " -> ", std::string(names[d]));
       CHECK(std::string(name_of(adjoint(all[s], all[d]).kind)) == name_of(backward[s][d]));
     }
 }

@@ -1,3 +1,4 @@
+#include "plait/cpu/lanes.hpp"
 #include "support.hpp"
 
 using namespace cpu_test;
@@ -44,7 +45,8 @@ TEST_CASE("cpu swiglu: forward, packed and apart") {
 }
 
 TEST_CASE("cpu swiglu: gradients") {
-  tensor packed = random(dtype::f64, {3, 10}, -3, 3), dy = random(dtype::f64, {3, 5}), y(dtype::f64, {3, 5}), dpacked(dtype::f64, {3, 10});
+  tensor packed = random(dtype::f64, {3, 10}, -3, 3), dy = random(dtype::f64, {3, 5}), y(dtype::f64, {3, 5}),
+         dpacked(dtype::f64, {3, 10});
   const auto loss = [&] {
     cpu.swiglu(plain, packed.v(), y.v());
     return weighted_sum(y, dy);
@@ -68,7 +70,8 @@ TEST_CASE("cpu swiglu: gradients") {
     cpu.swiglu_gradient(plain, wide.v(), wide_g.v(), wide_d.v());
     check_close(dboth, wide_d, tolerance(type));
   }
-  tensor far = of<double>(dtype::f32, {1, 4}, {-200, 200, 1, 1}), fy(dtype::f32, {1, 2}), fd(dtype::f32, {1, 4}), one = of<int>(dtype::f32, {1, 2}, {1, 1});
+  tensor far = of<double>(dtype::f32, {1, 4}, {-200, 200, 1, 1}), fy(dtype::f32, {1, 2}), fd(dtype::f32, {1, 4}),
+         one = of<int>(dtype::f32, {1, 2}, {1, 1});
   cpu.swiglu(plain, far.v(), fy.v());
   CHECK(fy[0] == 0);
   CHECK(fy[1] == 200);

@@ -1,7 +1,7 @@
-#include "support.hpp"
-
 #include <array>
 #include <utility>
+
+#include "support.hpp"
 
 using namespace cpu_test;
 
@@ -13,8 +13,16 @@ struct problem {
   double scale;
 
   problem(dtype type, i64 b, i64 sq, i64 skv, i64 hq, i64 hkv, i64 width)
-      : B(b), Sq(sq), Skv(skv), Hq(hq), Hkv(hkv), d(width), q(random(type, {b, sq, hq, width}, -2, 2)),
-        k(random(type, {b, skv, hkv, width}, -2, 2)), v(random(type, {b, skv, hkv, width}, -2, 2)), segments(dtype::i32, {b, skv}),
+      : B(b),
+        Sq(sq),
+        Skv(skv),
+        Hq(hq),
+        Hkv(hkv),
+        d(width),
+        q(random(type, {b, sq, hq, width}, -2, 2)),
+        k(random(type, {b, skv, hkv, width}, -2, 2)),
+        v(random(type, {b, skv, hkv, width}, -2, 2)),
+        segments(dtype::i32, {b, skv}),
         scale(1 / std::sqrt(static_cast<double>(width))) {
     for (i64 i = 0; i < b; ++i) {
       std::int32_t start = 0;
@@ -95,9 +103,11 @@ TEST_CASE("cpu attention: gradients against finite differences") {
     loss();
     tensor dq(dtype::f64, p.q.extent), dk(dtype::f64, p.k.extent), dv(dtype::f64, p.v.extent);
     for (tensor* t : {&dq, &dk, &dv}) t->fill(77);
-    cpu.attention_gradient(plain, p.q.v(), p.k.v(), p.v.v(), p.segments.v(), p.scale, out.v(), lse.v(), dout.v(), dq.v(), dk.v(), dv.v());
+    cpu.attention_gradient(plain, p.q.v(), p.k.v(), p.v.v(), p.segments.v(), p.scale, out.v(), lse.v(), dout.v(), dq.v(), dk.v(),
+                           dv.v());
     tensor only(dtype::f64, p.q.extent);
-    cpu.attention_gradient(plain, p.q.v(), p.k.v(), p.v.v(), p.segments.v(), p.scale, out.v(), lse.v(), dout.v(), only.v(), view{}, view{});
+    cpu.attention_gradient(plain, p.q.v(), p.k.v(), p.v.v(), p.segments.v(), p.scale, out.v(), lse.v(), dout.v(), only.v(),
+                           view{}, view{});
     CHECK(same_bytes(only, dq));
     check_gradient(p.q, dq, loss);
     check_gradient(p.k, dk, loss);
@@ -110,7 +120,8 @@ TEST_CASE("cpu attention: several query blocks, f32 and bf16 gradients near f64,
   tensor out = p.out(), lse = p.lse(), dout = random(dtype::f64, p.q.extent);
   p.run(out, lse);
   tensor dq(dtype::f64, p.q.extent), dk(dtype::f64, p.k.extent), dv(dtype::f64, p.v.extent);
-  cpu.attention_gradient(plain, p.q.v(), p.k.v(), p.v.v(), p.segments.v(), p.scale, out.v(), lse.v(), dout.v(), dq.v(), dk.v(), dv.v());
+  cpu.attention_gradient(plain, p.q.v(), p.k.v(), p.v.v(), p.segments.v(), p.scale, out.v(), lse.v(), dout.v(), dq.v(), dk.v(),
+                         dv.v());
   for (dtype type : {dtype::f32, dtype::bf16}) {
     problem n = p;
     n.q = converted(p.q, type), n.k = converted(p.k, type), n.v = converted(p.v, type);
@@ -144,7 +155,8 @@ TEST_CASE("cpu attention: queries that see nothing, wild segment starts, empty s
   check_close(out, o, 1e-6);
   check_close(lse, l, 1e-6);
   tensor dq(dtype::f32, p.q.extent), dk(dtype::f32, p.k.extent), dv(dtype::f32, p.v.extent);
-  cpu.attention_gradient(plain, p.q.v(), p.k.v(), p.v.v(), p.segments.v(), p.scale, out.v(), lse.v(), out.v(), dq.v(), dk.v(), dv.v());
+  cpu.attention_gradient(plain, p.q.v(), p.k.v(), p.v.v(), p.segments.v(), p.scale, out.v(), lse.v(), out.v(), dq.v(), dk.v(),
+                         dv.v());
   for (i64 i = 0; i < 16; ++i) CHECK(dq[i] == 0);
   for (tensor* t : {&dq, &dk, &dv}) {
     for (i64 i = 0; i < t->size(); ++i) CHECK(std::isfinite((*t)[i]));
@@ -153,7 +165,8 @@ TEST_CASE("cpu attention: queries that see nothing, wild segment starts, empty s
     p.segments.fill(wild);
     p.run(out, lse);
     for (i64 i = 0; i < out.size() && wild > 0; ++i) CHECK(out[i] == 0);
-    cpu.attention_gradient(plain, p.q.v(), p.k.v(), p.v.v(), p.segments.v(), p.scale, out.v(), lse.v(), out.v(), dq.v(), dk.v(), dv.v());
+    cpu.attention_gradient(plain, p.q.v(), p.k.v(), p.v.v(), p.segments.v(), p.scale, out.v(), lse.v(), out.v(), dq.v(), dk.v(),
+                           dv.v());
   }
   for (auto [b, sq, skv] : {std::array<i64, 3>{0, 3, 3}, {1, 0, 3}, {1, 3, 0}, {2, 0, 0}}) {
     problem e(dtype::f32, b, sq, skv, 2, 1, 4);
@@ -169,7 +182,8 @@ TEST_CASE("cpu attention: queries that see nothing, wild segment starts, empty s
 
 TEST_CASE("cpu rope: forward, inverse and in place") {
   for (dtype type : float_types) {
-    tensor x = random(type, {2, 3, 2, 6}), cosine(statistic_of(type), {2, 3, 3}), sine(statistic_of(type), {2, 3, 3}), y(type, x.extent);
+    tensor x = random(type, {2, 3, 2, 6}), cosine(statistic_of(type), {2, 3, 3}), sine(statistic_of(type), {2, 3, 3}),
+           y(type, x.extent);
     for (i64 i = 0; i < cosine.size(); ++i) {
       const double angle = uniform(-3, 3);
       cosine.set(i, std::cos(angle));

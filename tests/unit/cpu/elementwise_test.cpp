@@ -21,8 +21,8 @@ TEST_CASE("cpu elementwise: bf16 rounds to nearest even and keeps NaN") {
   tensor x = of<float>(dtype::f32, {5}, {1.00390625f, 1.01171875f, 0, 3e38f, -2}), y(dtype::bf16, {5});
   x.as<float>()[2] = std::numeric_limits<float>::quiet_NaN();
   cpu.cast(plain, x.v(), y.v());
-  CHECK(y[0] == 1.0);        // halfway to 1 + 1/128: to even
-  CHECK(y[1] == 1.015625);   // halfway between 1 + 1/128 and 1 + 2/128: to even
+  CHECK(y[0] == 1.0);       // halfway to 1 + 1/128: to even
+  CHECK(y[1] == 1.015625);  // halfway between 1 + 1/128 and 1 + 2/128: to even
   CHECK(std::isnan(y[2]));
   CHECK(y[4] == -2);
 }
@@ -94,7 +94,8 @@ TEST_CASE("cpu elementwise: reduce sums in order and takes maxima") {
 }
 
 TEST_CASE("cpu elementwise: the maximum of arrays keeps a NaN") {
-  tensor a = of<double>(dtype::f32, {2}, {std::nan(""), 1}), b = of<double>(dtype::f32, {2}, {1, std::nan("")}), out(dtype::f32, {2});
+  tensor a = of<double>(dtype::f32, {2}, {std::nan(""), 1}), b = of<double>(dtype::f32, {2}, {1, std::nan("")}),
+         out(dtype::f32, {2});
   const void* from[] = {a.storage.data(), b.storage.data()};
   cpu.reduce(plain, from, 2, out.v(), true);
   CHECK(std::isnan(out[0]));

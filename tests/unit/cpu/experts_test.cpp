@@ -1,3 +1,4 @@
+#include "plait/cpu/matmul_blas.hpp"
 #include "support.hpp"
 
 using namespace cpu_test;
@@ -42,7 +43,8 @@ TEST_CASE("cpu dispatch_plan: a stable sort by expert, empty experts, a sub-rang
 TEST_CASE("cpu gather and combine: forward") {
   const i64 T = 7, k = 3, E = 5, H = 6;
   for (dtype type : float_types) {
-    tensor ids = random_ids(T, k, E), x = random(type, {T, H}), rows(type, {T * k, H}), scores = random(type, {T, k}), y(type, {T, H});
+    tensor ids = random_ids(T, k, E), x = random(type, {T, H}), rows(type, {T * k, H}), scores = random(type, {T, k}),
+           y(type, {T, H});
     plan p(ids, 1, 3);
     rows.fill(55);
     cpu.gather_rows(plain, x.v(), k, p.pair_of_slot.v(), p.offsets.v(), rows.v());
@@ -76,7 +78,8 @@ TEST_CASE("cpu gather and combine: gradients") {
     cpu.gather_rows(plain, x.v(), k, p.pair_of_slot.v(), p.offsets.v(), rows.v());
     return weighted_sum(rows, weights);
   });
-  tensor dy = random(dtype::f64, {T, H}), y(dtype::f64, {T, H}), drows = zeros(dtype::f64, {T * k, H}), dscores(dtype::f64, {T, k});
+  tensor dy = random(dtype::f64, {T, H}), y(dtype::f64, {T, H}), drows = zeros(dtype::f64, {T * k, H}),
+         dscores(dtype::f64, {T, k});
   const auto loss = [&] {
     cpu.combine(plain, rows.v(), scores.v(), p.slot_of_pair.v(), y.v());
     return weighted_sum(y, dy);
@@ -85,7 +88,8 @@ TEST_CASE("cpu gather and combine: gradients") {
   check_gradient(rows, drows, loss);
   check_gradient(scores, dscores, loss);
   for (dtype type : {dtype::f32, dtype::bf16}) {
-    tensor r = converted(rows, type), s = converted(scores, type), g = converted(dy, type), dr = zeros(type, {T * k, H}), ds(type, {T, k});
+    tensor r = converted(rows, type), s = converted(scores, type), g = converted(dy, type), dr = zeros(type, {T * k, H}),
+           ds(type, {T, k});
     cpu.combine_gradient(plain, g.v(), r.v(), s.v(), p.slot_of_pair.v(), dr.v(), ds.v());
     check_close(dr, drows, tolerance(type) * 3);
     check_close(ds, dscores, tolerance(type) * 3);

@@ -5,7 +5,8 @@ using namespace cpu_test;
 namespace {
 
 /// The loss over a vocabulary held in two slices, as two ranks would compute it. Gradients on request.
-double split_loss(const tensor& logits, tensor& labels, i64 cut, double factor, tensor* dlogits = nullptr, fault_record* faults = nullptr) {
+double split_loss(const tensor& logits, tensor& labels, i64 cut, double factor, tensor* dlogits = nullptr,
+                  fault_record* faults = nullptr) {
   const i64 R = logits.extent[0], V = logits.extent[1];
   const dtype type = logits.type, stat = statistic_of(type);
   const i64 first[] = {0, cut}, width[] = {cut, V - cut};
@@ -56,7 +57,8 @@ TEST_CASE("cpu cross entropy: value, split anywhere, with ignored rows") {
     }
     for (i64 cut : {0, 1, 1000, 2100}) {
       fault_record faults;
-      CHECK(split_loss(logits, labels, cut, 0.2, nullptr, &faults) == doctest::Approx(0.2 * want).epsilon(type == dtype::f64 ? 1e-13 : 1e-6));
+      CHECK(split_loss(logits, labels, cut, 0.2, nullptr, &faults) ==
+            doctest::Approx(0.2 * want).epsilon(type == dtype::f64 ? 1e-13 : 1e-6));
       CHECK(faults.kind() == fault::none);
     }
   }
@@ -64,7 +66,8 @@ TEST_CASE("cpu cross entropy: value, split anywhere, with ignored rows") {
 
 TEST_CASE("cpu cross entropy: gradient") {
   const i64 R = 4, V = 7;
-  tensor labels = of<int>(dtype::i64, {R}, {3, 6, -100, 0}), logits = random(dtype::f64, {R, V}, -3, 3), dlogits(dtype::f64, {R, V});
+  tensor labels = of<int>(dtype::i64, {R}, {3, 6, -100, 0}), logits = random(dtype::f64, {R, V}, -3, 3),
+         dlogits(dtype::f64, {R, V});
   for (i64 cut : {0, 3, 7}) {
     split_loss(logits, labels, cut, 0.3, &dlogits);
     check_gradient(logits, dlogits, [&] { return split_loss(logits, labels, cut, 0.3); });
@@ -80,7 +83,8 @@ TEST_CASE("cpu cross entropy: gradient") {
 
 TEST_CASE("cpu cross entropy: labels out of range raise the fault and i64 nothing") {
   tensor logits = random(dtype::f32, {5, 4}), dlogits(dtype::f32, {5, 4}), labels(dtype::i64, {5});
-  for (std::int64_t wild : {std::int64_t{4}, std::int64_t{-1}, std::numeric_limits<std::int64_t>::max(), std::numeric_limits<std::int64_t>::min()}) {
+  for (std::int64_t wild :
+       {std::int64_t{4}, std::int64_t{-1}, std::numeric_limits<std::int64_t>::max(), std::numeric_limits<std::int64_t>::min()}) {
     labels.fill(1);
     labels.as<std::int64_t>()[3] = wild;
     for (i64 cut : {0, 2, 4}) {

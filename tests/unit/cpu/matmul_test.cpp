@@ -1,3 +1,4 @@
+#include "plait/cpu/matmul_blas.hpp"
 #include "support.hpp"
 
 using namespace cpu_test;
@@ -9,7 +10,13 @@ double at(const tensor& m, bool transposed, i64 row, i64 column) {
 }
 
 void check_product(i64 M, i64 N, i64 K, dtype in, dtype out, bool ta, bool tb, bool accumulate, int threads = 1) {
-  CAPTURE(M); CAPTURE(N); CAPTURE(K); CAPTURE(name_of(in)); CAPTURE(ta); CAPTURE(tb); CAPTURE(accumulate);
+  CAPTURE(M);
+  CAPTURE(N);
+  CAPTURE(K);
+  CAPTURE(name_of(in));
+  CAPTURE(ta);
+  CAPTURE(tb);
+  CAPTURE(accumulate);
   tensor a = random(in, ta ? std::vector<i64>{K, M} : std::vector<i64>{M, K});
   tensor b = random(in, tb ? std::vector<i64>{N, K} : std::vector<i64>{K, N});
   tensor c = random(out, {M, N});
@@ -59,7 +66,8 @@ TEST_CASE("cpu matmul: a wider output") {
 }
 
 TEST_CASE("cpu matmul: bf16 is rounded once") {
-  tensor a = random(dtype::bf16, {30, 700}), b = random(dtype::bf16, {700, 20}), narrow(dtype::bf16, {30, 20}), wide(dtype::f32, {30, 20});
+  tensor a = random(dtype::bf16, {30, 700}), b = random(dtype::bf16, {700, 20}), narrow(dtype::bf16, {30, 20}),
+         wide(dtype::f32, {30, 20});
   cpu.matmul(plain, a.v(), false, b.v(), false, narrow.v(), false);
   cpu.matmul(plain, a.v(), false, b.v(), false, wide.v(), false);
   CHECK(same_bytes(narrow, converted(wide, dtype::bf16)));

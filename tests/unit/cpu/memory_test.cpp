@@ -1,3 +1,5 @@
+#include "plait/cpu/memory.hpp"
+
 #include "support.hpp"
 
 using namespace cpu_test;

@@ -38,7 +38,8 @@ TEST_CASE("cpu adamw: several steps against a scalar reference") {
 }
 
 TEST_CASE("cpu adamw: a zero gradient only decays, and nothing is nothing") {
-  tensor p = of<int>(dtype::f32, {2}, {1, -2}), g = zeros(dtype::f32, {2}), m = zeros(dtype::f32, {2}), v = zeros(dtype::f32, {2});
+  tensor p = of<int>(dtype::f32, {2}, {1, -2}), g = zeros(dtype::f32, {2}), m = zeros(dtype::f32, {2}),
+         v = zeros(dtype::f32, {2});
   adamw_options o;
   o.learning_rate = 0.5;
   o.weight_decay = 0.5;

@@ -4,19 +4,22 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <initializer_list>
+#include <limits>
 #include <random>
 #include <string>
 #include <vector>
 
-#include "plait/cpu/backend.hpp"
+#include "plait/runtime/backend.hpp"
+#include "plait/runtime/bfloat16.hpp"
 
 namespace cpu_test {
 
 using namespace plait;
 using i64 = std::int64_t;
 
-inline const backend& cpu = cpu_backend();
+extern const backend& cpu;  // table.cpp: the one file here that compiles the whole backend
 inline const execution plain{};
 
 /// An owned array of any dtype, read and written as doubles.
@@ -39,29 +42,51 @@ struct tensor {
     return out;
   }
   template <class T>
-  T* as() { return reinterpret_cast<T*>(storage.data()); }
+  T* as() {
+    return reinterpret_cast<T*>(storage.data());
+  }
   template <class T>
-  const T* as() const { return reinterpret_cast<const T*>(storage.data()); }
+  const T* as() const {
+    return reinterpret_cast<const T*>(storage.data());
+  }
 
   double operator[](i64 i) const {
     switch (type) {
-      case dtype::f32: return static_cast<double>(as<float>()[i]);
-      case dtype::f64: return as<double>()[i];
-      case dtype::bf16: return static_cast<double>(static_cast<float>(as<bfloat16>()[i]));
-      case dtype::i32: return as<std::int32_t>()[i];
-      case dtype::i64: return static_cast<double>(as<std::int64_t>()[i]);
-      case dtype::u8: return as<std::uint8_t>()[i];
+      case dtype::f32:
+        return static_cast<double>(as<float>()[i]);
+      case dtype::f64:
+        return as<double>()[i];
+      case dtype::bf16:
+        return static_cast<double>(static_cast<float>(as<bfloat16>()[i]));
+      case dtype::i32:
+        return as<std::int32_t>()[i];
+      case dtype::i64:
+        return static_cast<double>(as<std::int64_t>()[i]);
+      case dtype::u8:
+        return as<std::uint8_t>()[i];
     }
     return 0;
   }
   void set(i64 i, double value) {
     switch (type) {
-      case dtype::f32: as<float>()[i] = static_cast<float>(value); break;
-      case dtype::f64: as<double>()[i] = value; break;
-      case dtype::bf16: as<bfloat16>()[i] = bfloat16(static_cast<float>(value)); break;
-      case dtype::i32: as<std::int32_t>()[i] = static_cast<std::int32_t>(value); break;
-      case dtype::i64: as<std::int64_t>()[i] = static_cast<std::int64_t>(value); break;
-      case dtype::u8: as<std::uint8_t>()[i] = static_cast<std::uint8_t>(value); break;
+      case dtype::f32:
+        as<float>()[i] = static_cast<float>(value);
+        break;
+      case dtype::f64:
+        as<double>()[i] = value;
+        break;
+      case dtype::bf16:
+        as<bfloat16>()[i] = bfloat16(static_cast<float>(value));
+        break;
+      case dtype::i32:
+        as<std::int32_t>()[i] = static_cast<std::int32_t>(value);
+        break;
+      case dtype::i64:
+        as<std::int64_t>()[i] = static_cast<std::int64_t>(value);
+        break;
+      case dtype::u8:
+        as<std::uint8_t>()[i] = static_cast<std::uint8_t>(value);
+        break;
     }
   }
   void fill(double value) {
@@ -125,7 +150,8 @@ inline void check_close(const tensor& got, const tensor& want, double allowed) {
 }
 
 inline bool same_bytes(const tensor& a, const tensor& b) {
-  return a.size() == b.size() && std::memcmp(a.storage.data(), b.storage.data(), static_cast<std::size_t>(a.size()) * size_of(a.type)) == 0;
+  return a.size() == b.size() &&
+         std::memcmp(a.storage.data(), b.storage.data(), static_cast<std::size_t>(a.size()) * size_of(a.type)) == 0;
 }
 
 inline double weighted_sum(const tensor& values, const tensor& weights) {

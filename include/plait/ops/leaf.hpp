@@ -1,0 +1,36 @@
+#pragma once
+// Leaves of a computation: values whose gradient is wanted, their gradients, and parameters taken from a store.
+#include "plait/ops/dense.hpp"
+#include "plait/plan/parameter_type.hpp"
+
+namespace plait::inline v0_1 {
+
+/// x as a leaf whose gradient is wanted. Copies of a tensor share its gradient.
+template <class X>
+X with_gradient(X x) {
+  detail::track(x.data());
+  return x;
+}
+
+/// What backward left for x, under the layout that x's type dictates (Replicate has a pending sum). Zeros if nothing reached it.
+template <class X>
+grad_t<X> gradient_of(context& c, const X& x) {
+  if (x.data().gradient == nullptr) throw std::logic_error("plait: the gradient of a value that wants none; see with_gradient");
+  array g = x.data();
+  g.local = detail::accumulator(c, *g.gradient);
+  g.memory = g.gradient->memory;
+  g.layout = grad_layout_t<typename X::layout_type>::value;
+  g.gradient = nullptr;
+  g.cell = nullptr;
+  return grad_t<X>(std::move(g));
+}
+
+/// The parameter `Name` of layer `layer` with the style that rules it; Store is a parameter_store whose unit is present.
+template <class Plan, class Model, fixed_string Name, int Number = -1, class Store>
+auto weight(Store& store, int layer = -1) {
+  constexpr int row = row_of<Model>(Name.text);
+  using type = tensor<typename Plan::precision::compute, extents_of_t<Model, Name>, compute_layout_t<Plan, Model, row, Number>>;
+  return styled<style_t<Plan, Model, row, Number>, type>(type(store.compute_array(store.slot(row, layer))));
+}
+
+}  // namespace plait::inline v0_1

@@ -1,0 +1,9 @@
+#include "plait/kernels/grouped_gemm/launch.cuh"
+
+namespace plait::inline v0_1::kernels::grouped_gemm {
+
+const char* rows_k_ping_pong_128(const arguments& call) {
+  return launch<config<128, schedule::ping_pong, ragged::rows, major::k, major::k, output::bf16, 2>>(call);
+}
+
+}  // namespace plait::inline v0_1::kernels::grouped_gemm

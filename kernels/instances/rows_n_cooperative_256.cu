@@ -1,0 +1,9 @@
+#include "plait/kernels/grouped_gemm/launch.cuh"
+
+namespace plait::inline v0_1::kernels::grouped_gemm {
+
+const char* rows_n_cooperative_256(const arguments& call) {
+  return launch<config<256, schedule::cooperative, ragged::rows, major::k, major::mn, output::bf16, 2>>(call);
+}
+
+}  // namespace plait::inline v0_1::kernels::grouped_gemm

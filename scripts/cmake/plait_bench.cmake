@@ -1,0 +1,14 @@
+# bench/<group>/*.cpp: one program a file, bench_<group>_<file>. The files of bench/compile_time are measured by its script,
+# not built here; those of bench/grouped_gemm need CUDA and belong to the target `device` (plait_tests.cmake).
+file(GLOB plait_bench_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/bench/*/*.cpp")
+list(FILTER plait_bench_sources EXCLUDE REGEX "/bench/(compile_time|grouped_gemm)/")
+foreach(source IN LISTS plait_bench_sources)
+  cmake_path(GET source STEM stem)
+  cmake_path(GET source PARENT_PATH folder)
+  cmake_path(GET folder FILENAME group)
+  plait_executable(bench_${group}_${stem} "${source}")
+  target_include_directories(bench_${group}_${stem} PRIVATE "${folder}" "${PROJECT_SOURCE_DIR}/kernels")
+  if(TARGET plait::io)
+    target_link_libraries(bench_${group}_${stem} PRIVATE plait::io)
+  endif()
+endforeach()

@@ -1,0 +1,40 @@
+// The error that this library was first written against. Expert parallelism gives every rank its own experts; FSDP is then
+// wrapped
+// around the whole model over an axis that shares ranks with ep. FSDP takes the ranks of its axis for holders of one tensor: on
+// loading, the first rank's weights are broadcast to the others, and each all-gather pastes pieces of different experts
+// together.
+// Upstream every rank ended up with experts 0 to 15; the loss was 62 instead of 8.88, the gradients NaN, and nothing complained
+// about a shape. Here data = {outer, inner} meets ep = {inner, tp} in inner. The experts belong to FSDP over efsdp.
+#include "plait/plait.hpp"
+
+// Eight ranks. Attention: fsdp (outer x inner) times tp. Experts: ep (inner x tp), so that each of four ranks holds two of the
+// eight experts, and efsdp (outer), whose two ranks hold the same ones.
+struct outer : plait::axis<2> {};
+struct inner : plait::axis<2> {};
+struct tp : plait::axis<2> {};
+struct node : plait::mesh<outer, inner, tp> {};
+struct data : plait::axis_view<outer, inner> {};
+struct ep : plait::axis_view<inner, tp> {};
+struct efsdp : plait::axis_view<outer> {};
+
+struct model {
+  static constexpr plait::parameter parameters[] = {
+      {"layers.*.mlp.gate.weight", {8, 16}},
+      {"layers.*.mlp.experts.gate_up_proj", {8, 32, 16}, plait::packed(1, 2)},
+      {"layers.*.mlp.experts.down_proj", {8, 16, 16}},
+  };
+};
+
+#ifdef PLAIT_EXPECT_FAIL
+struct my_plan : plait::plan<node, plait::parameters<
+    plait::rule<"layers.*.mlp.gate", plait::ep_router<ep>>,
+    plait::rule<"layers.*.mlp.experts", plait::grouped_gemm<ep>>>,
+    plait::activations<>, plait::everywhere<plait::fsdp<data>>> {};
+static_assert(plait::covers<my_plan, model>);  // expected-error {{"plait\[fsdp-over-sharded\]"}}
+#else
+struct my_plan : plait::plan<node, plait::parameters<
+    plait::rule<"layers.*.mlp.gate", plait::ep_router<ep>>,
+    plait::rule<"layers.*.mlp.experts", plait::grouped_gemm<ep>, plait::fsdp<efsdp>>>,
+    plait::activations<>, plait::everywhere<plait::fsdp<data>>> {};
+static_assert(plait::covers<my_plan, model>);
+#endif

@@ -1,0 +1,30 @@
+// Six experts on four ranks.
+#include "plait/plait.hpp"
+
+struct outer : plait::axis<2> {};
+struct inner : plait::axis<2> {};
+struct tp : plait::axis<2> {};
+struct node : plait::mesh<outer, inner, tp> {};
+struct data : plait::axis_view<outer, inner> {};
+struct ep : plait::axis_view<inner, tp> {};
+struct efsdp : plait::axis_view<outer> {};
+
+struct model {
+  static constexpr plait::parameter parameters[] = {
+      {"layers.*.mlp.gate.weight", {6, 16}},
+      {"layers.*.mlp.experts.gate_up_proj", {6, 32, 16}, plait::packed(1, 2)},
+      {"layers.*.mlp.experts.down_proj", {6, 16, 16}},
+  };
+};
+
+#ifdef PLAIT_EXPECT_FAIL
+struct my_plan : plait::plan<node, plait::parameters<
+    plait::rule<"layers.*.mlp.gate", plait::ep_router<ep>>,
+    plait::rule<"layers.*.mlp.experts", plait::grouped_gemm<ep>>>> {};
+static_assert(plait::covers<my_plan, model>);  // expected-error {{"plait\[indivisible\]"}}
+#else
+struct my_plan : plait::plan<node, plait::parameters<
+    plait::rule<"layers.*.mlp.gate", plait::ep_router<tp>>,
+    plait::rule<"layers.*.mlp.experts", plait::grouped_gemm<tp>>>> {};
+static_assert(plait::covers<my_plan, model>);
+#endif

@@ -1,0 +1,20 @@
+#include "support/cpu_backend.hpp"
+#include "support.hpp"
+
+namespace cpu_test {
+
+const backend& cpu = test_backend();
+
+}  // namespace cpu_test
+
+TEST_CASE("cpu backend: every entry of the table is filled") {
+  CHECK(std::string(plait::test_backend().name) == "cpu");
+  CHECK(&plait::test_backend() == &cpu_test::cpu);
+  // The table is the name and plain function pointers, none of which may be null.
+  using entry = void (*)();
+  constexpr std::size_t entries = sizeof(plait::backend) / sizeof(entry);
+  entry functions[entries];
+  static_assert(sizeof functions == sizeof(plait::backend));
+  std::memcpy(functions, &plait::test_backend(), sizeof functions);
+  for (std::size_t i = 0; i < entries; ++i) CHECK(functions[i] != nullptr);
+}
