@@ -49,12 +49,12 @@ def median(values):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("library")
+    parser.add_argument("shared_object")
     parser.add_argument("--repeats", type=int, default=50)
     parser.add_argument("--shapes", default="")
     parser.add_argument("--spread", default="")
     options = parser.parse_args()
-    library = ctypes.CDLL(options.library)
+    library = ctypes.CDLL(options.shared_object)
     pointer, integer, long = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
     head = [pointer, integer, long, integer, integer, pointer, pointer, pointer]
     library.plait_forward.argtypes = head + [pointer, pointer]

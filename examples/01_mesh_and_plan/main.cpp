@@ -4,7 +4,7 @@
 
 #include "plait/plait.hpp"
 #include "plait/plan/parameter_type.hpp"
-#include "plait/runtime/mesh_shape.hpp"
+#include "plait/mesh/mesh_shape.hpp"
 
 namespace pl = plait;
 

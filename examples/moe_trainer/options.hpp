@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "plait/model/family.hpp"
-#include "plait/runtime/mesh_shape.hpp"
+#include "plait/mesh/mesh_shape.hpp"
 
 namespace trainer {
 

@@ -108,6 +108,7 @@ class session {
 struct totals {
   int cases = 0, good = 0;
   std::map<std::string, int> by_name;
+  std::map<std::string, bool> ever_nonzero;  // by program and result: a gradient that never comes would be equal everywhere
 };
 totals& counted() {
   static totals t;
@@ -133,6 +134,8 @@ void compare(const char* name, std::uint32_t seed, const mesh_shape& mesh, bool 
   if (serial->entries().size() != parallel->entries().size() || serial->entries().empty()) problem = "unlike results";
   for (const auto& [what, e] : parallel->entries()) {
     const recorder::entry& alone = serial->entries().at(what);
+    bool& nonzero = counted().ever_nonzero[std::string(name) + ", " + what];
+    for (const double v : alone.held[0]) nonzero = nonzero || v != 0;
     const denoted one = denote(alone.held, alone.layout, alone.extent, serial->mesh(), close), many = denote(e.held, e.layout, e.extent, mesh, close);
     if (!one.problem.empty() || !many.problem.empty()) problem = what + ": " + one.problem + many.problem;
     else if (const i64 at = first_difference(one.w, many.w, close); at >= 0)
@@ -434,4 +437,5 @@ TEST_CASE("parallel equals serial: the count") {
   MESSAGE("parallel equals serial: ", counted().good, " of ", counted().cases, " cases, seeds 10000 to 21000 + 0.." , rounds - 1, by_name);
   CHECK(counted().good == counted().cases);
   CHECK(counted().cases >= 500);
+  for (const auto& [what, nonzero] : counted().ever_nonzero) CHECK_MESSAGE(nonzero, what);
 }

@@ -375,3 +375,21 @@ TEST_CASE("ranks: a context without communicators says so; one rank needs none")
     CHECK(first_difference(integers({4}, 1), denote({read(y.local)}, layout_of({R}), {4}, one.mesh).w) == -1);
   });
 }
+
+TEST_CASE("ranks: a rank that returns early is named to those who wait for it") {
+  mesh_shape mesh;
+  mesh.atoms = 1;
+  mesh.size[0] = 4;
+  for (const int calls : {0, 1, 3}) {
+    CHECK_THROWS_WITH(run_ranks(mesh, test_backend(),
+                                [&](context& c) {
+                                  float x = 1, y = 0;
+                                  any_communicator& group = c.group(1);
+                                  for (int i = 0; i < 4; ++i) {
+                                    if (c.rank == 2 && i == calls) return;
+                                    group.wait(group.start({collective_kind::all_reduce, &x, &y, 1, dtype::f32}));
+                                  }
+                                }),
+                      doctest::Contains("rank 2 of a group returned"));
+  }
+}

@@ -79,6 +79,8 @@ class any_communicator {
   virtual int size() const = 0;
   virtual ticket start(const collective& call) = 0;
   virtual void wait(ticket t) = 0;
+  /// Buffers of started calls are about to go without a wait (an exception unwinds): give the group up, return once nobody uses them.
+  virtual void cancel() = 0;
 };
 
 /// Wraps anything that models the concepts.
@@ -90,6 +92,9 @@ class erased final : public any_communicator {
   int rank() const override { return c_->rank(); }
   int size() const override { return c_->size(); }
   void wait(ticket t) override { c_->wait(t); }
+  void cancel() override {
+    if constexpr (requires { c_->cancel(); }) c_->cancel();
+  }
   ticket start(const collective& call) override {
     switch (call.kind) {
       case collective_kind::all_gather: return c_->start_all_gather(call.in, call.out, call.count, call.type);

@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -33,13 +34,15 @@ namespace detail {
 /// State shared by the members of one group.
 class rank_group {
  public:
-  rank_group(int size, const backend& ops, bool check) : size_(size), ops_(&ops), check_(check) {}
+  rank_group(int size, const backend& ops, bool check)
+      : size_(size), ops_(&ops), check_(check), departed_(static_cast<std::size_t>(size), false) {}
 
   std::uint64_t post(int rank, std::uint64_t number, const collective& call) {
     std::unique_lock lock(mutex_);
     if (failed_) throw rank_released();
     slot& s = at(number);
     s.call[static_cast<std::size_t>(rank)] = call;
+    s.has[static_cast<std::size_t>(rank)] = progress::posted;
     if (++s.posted == size_) {
       if (check_) verify(s, number);
       wake_.notify_all();
@@ -52,8 +55,9 @@ class rank_group {
     {
       std::unique_lock lock(mutex_);
       s = &at(number);
-      await(lock, [&] { return s->posted == size_; });
+      await(lock, [&] { return s->posted == size_; }, [&] { return absent(*s); });
       if (!s->error.empty()) throw std::logic_error(s->error);
+      ++reading_;
     }
     const collective& mine = s->call[static_cast<std::size_t>(rank)];
     const execution exec{};
@@ -97,9 +101,11 @@ class rank_group {
       case collective_kind::receive: break;
     }
     std::unique_lock lock(mutex_);
+    --reading_;
     ++s->finished;
-    if (s->finished == size_) wake_.notify_all();
-    await(lock, [&] { return s->finished == size_; });  // my input may still be read until here
+    s->has[static_cast<std::size_t>(rank)] = progress::finished;
+    if (s->finished == size_ || reading_ == 0) wake_.notify_all();
+    await(lock, [&] { return s->finished == size_; }, [&] { return absent(*s); });  // my input may still be read until here
     if (++s->left == size_) retire();
   }
 
@@ -109,6 +115,7 @@ class rank_group {
     const void* data = nullptr;
     void* target = nullptr;
     std::int64_t sent = -1, wanted = -1;  // bytes; -1: that side has not started
+    int from = 0, to = 0;
     bool done = false;
   };
   std::shared_ptr<letter> start_letter(int from, int to, bool sends, const collective& call) {
@@ -119,7 +126,10 @@ class rank_group {
     std::shared_ptr<letter> l;
     for (const auto& other : box)
       if (l == nullptr && (sends ? other->sent : other->wanted) < 0) l = other;
-    if (l == nullptr) box.push_back(l = std::make_shared<letter>());
+    if (l == nullptr) {
+      box.push_back(l = std::make_shared<letter>());
+      l->from = from, l->to = to;
+    }
     if (sends) l->data = call.in, l->sent = bytes;
     else l->target = call.out, l->wanted = bytes;
     if (l->sent >= 0 && l->wanted >= 0) {
@@ -132,11 +142,27 @@ class rank_group {
   }
   void complete(const letter& l) {
     std::unique_lock lock(mutex_);
-    await(lock, [&] { return l.done; });
+    await(lock, [&] { return l.done; }, [&] {
+      const int peer = l.sent < 0 ? l.from : l.to;
+      return departed_[static_cast<std::size_t>(peer)] ? peer : -1;
+    });
     if (l.sent != l.wanted)
       throw std::logic_error("plait: a receive of " + std::to_string(l.wanted) + " bytes meets a send of " + std::to_string(l.sent));
   }
 
+  /// The member has returned from its body: whoever waits for it now waits for nothing.
+  void depart(int rank) {
+    std::lock_guard lock(mutex_);
+    departed_[static_cast<std::size_t>(rank)] = true;
+    wake_.notify_all();
+  }
+  /// Gives up a started call whose buffers are about to go: fails the group and waits until nobody reads them.
+  void cancel() {
+    std::unique_lock lock(mutex_);
+    failed_ = true;
+    wake_.notify_all();
+    wake_.wait(lock, [&] { return reading_ == 0; });
+  }
   void fail() {
     std::lock_guard lock(mutex_);
     failed_ = true;
@@ -145,9 +171,11 @@ class rank_group {
   int size() const { return size_; }
 
  private:
+  enum class progress : unsigned char { none, posted, finished };
   struct slot {
-    explicit slot(int n) : call(static_cast<std::size_t>(n)) {}
+    explicit slot(int n) : call(static_cast<std::size_t>(n)), has(static_cast<std::size_t>(n), progress::none) {}
     std::vector<collective> call;
+    std::vector<progress> has;
     int posted = 0, reduced = 0, shared = 0, finished = 0, left = 0;
     std::string error;
   };
@@ -164,15 +192,31 @@ class rank_group {
       ++first_;
     }
   }
-  template <class Ready>
-  void await(std::unique_lock<std::mutex>& lock, Ready ready) {
-    wake_.wait(lock, [&] { return failed_ || ready(); });
-    if (!ready()) throw rank_released();
+  /// A member that departed without its part in `s`, or -1.
+  int absent(const slot& s) const {
+    for (std::size_t r = 0; r < departed_.size(); ++r)
+      if (departed_[r] && s.has[r] != progress::finished) return static_cast<int>(r);
+    return -1;
   }
-  void arrive(slot&, int& counter) {
+  /// Throws when another rank has failed or departed, but only once nobody reads this rank's buffers, which unwinding frees.
+  template <class Ready, class Missing>
+  void await(std::unique_lock<std::mutex>& lock, Ready ready, Missing missing) {
+    wake_.wait(lock, [&] { return failed_ || ready() || missing() >= 0; });
+    if (ready()) return;
+    const bool released = failed_;
+    failed_ = true;
+    wake_.notify_all();
+    wake_.wait(lock, [&] { return reading_ == 0; });
+    if (released) throw rank_released();
+    throw std::logic_error("plait: rank " + std::to_string(missing()) + " of a group returned while others of the group wait for it; every "
+                           "rank must take part in every collective");
+  }
+  void arrive(slot& s, int& counter) {
     std::unique_lock lock(mutex_);
+    if (--reading_ == 0) wake_.notify_all();
     if (++counter == size_) wake_.notify_all();
-    await(lock, [&] { return counter == size_; });
+    await(lock, [&] { return counter == size_; }, [&] { return absent(s); });
+    ++reading_;
   }
   void reduce(const execution& exec, const slot& s, std::size_t offset, void* out, std::int64_t count, dtype type, bool maximum) const {
     std::vector<const void*> from;
@@ -207,6 +251,8 @@ class rank_group {
   std::deque<std::unique_ptr<slot>> slots_;
   std::uint64_t first_ = 0;
   std::map<std::pair<int, int>, std::deque<std::shared_ptr<letter>>> mail_;
+  std::vector<bool> departed_;
+  int reading_ = 0;  // members that are copying out of others' buffers just now
   bool failed_ = false;
 };
 
@@ -237,6 +283,7 @@ class rank_communicator final : public any_communicator {
     }
     while (completed_ < next_ && completed_ <= t.number && t.number < first_letter) group_->complete(rank_, completed_++);
   }
+  void cancel() override { group_->cancel(); }
   ticket start_all_gather(const void* in, void* out, std::int64_t count, dtype type) {
     return start({collective_kind::all_gather, in, out, count, type});
   }
@@ -278,8 +325,15 @@ class rank_world {
     if (g == nullptr) {
       g = std::make_shared<detail::rank_group>(mesh_.group_size(mask), *ops_, options_.check);
       if (failed_) g->fail();
+      for (const int r : departed_) depart_from(*g, mask, first_rank, r);
     }
     return g;
+  }
+  /// A rank's body has returned normally.
+  void depart(int rank) {
+    std::lock_guard lock(mutex_);
+    departed_.insert(rank);
+    for (auto& [key, g] : groups_) depart_from(*g, key.first, key.second, rank);
   }
   void fail(std::exception_ptr why, bool released) {
     std::lock_guard lock(mutex_);
@@ -299,11 +353,24 @@ class rank_world {
   const mesh_shape& mesh() const { return mesh_; }
 
  private:
+  void depart_from(detail::rank_group& g, std::uint32_t mask, int first_rank, int rank) const {
+    int at[max_atoms] = {}, first[max_atoms] = {};
+    mesh_.coordinates(rank, at);
+    mesh_.coordinates(first_rank, first);
+    int position = 0;
+    for (int a = 0; a < mesh_.atoms; ++a) {
+      if (mask >> a & 1u) position = position * mesh_.size[a] + at[a];
+      else if (at[a] != first[a]) return;  // not a member
+    }
+    g.depart(position);
+  }
+
   mesh_shape mesh_;
   const backend* ops_;
   rank_options options_;
   std::mutex mutex_;
   std::map<std::pair<std::uint32_t, int>, std::shared_ptr<detail::rank_group>> groups_;
+  std::set<int> departed_;
   bool failed_ = false, first_is_release_ = false;
   std::exception_ptr first_;
 };
@@ -334,10 +401,20 @@ class rank_communicators final : public communicator_source {
   std::map<std::uint32_t, std::unique_ptr<rank_communicator>> made_;
 };
 
+template <class Body>
+void run_ranks(const mesh_shape& mesh, const backend& ops, Body body, rank_options options = {});
+
+/// The same over a mesh type whose sizes are all static.
+template <class Mesh, class Body>
+void run_ranks(const backend& ops, Body body, rank_options options = {}) {
+  static_assert(shape_is_static<Mesh>, "plait: the mesh has axes whose size is known at run time only; pass a mesh_shape");
+  run_ranks(shape_of<Mesh>(), ops, std::move(body), options);
+}
+
 /// Runs body(context&) once per rank of `mesh`, each in a thread of its own (in this one if there is only one rank), and rethrows
 /// the first exception of any rank after all have stopped.
 template <class Body>
-void run_ranks(const mesh_shape& mesh, const backend& ops, Body body, rank_options options = {}) {
+void run_ranks(const mesh_shape& mesh, const backend& ops, Body body, rank_options options) {
   rank_world world(mesh, ops, options);
   const auto one = [&](int rank) {
     try {
@@ -351,6 +428,7 @@ void run_ranks(const mesh_shape& mesh, const backend& ops, Body body, rank_optio
       mesh.coordinates(rank, c.coordinate);
       c.communicators = &communicators;
       body(c);
+      world.depart(rank);
     } catch (const rank_released&) {
       world.fail(std::current_exception(), true);
     } catch (...) {

@@ -143,6 +143,12 @@ struct experts_see_all_tokens_of_their_axis {
   static constexpr bool ok = Ok;
 };
 template <bool Ok, class... Context>
+struct side_inputs_lie_as_their_rows {
+  static_assert(Ok, "plait[rows-apart]: labels, masks, tables and segments must be cut as the rows that they go with are, and be "
+                    "whole elsewhere; make them with the same layout");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
 struct row_local_ops_see_whole_rows {
   static_assert(Ok, "plait[row-cut]: this op needs the whole of its last dim on every rank, but an axis cuts it; gather first");
   static constexpr bool ok = Ok;

@@ -2,10 +2,9 @@
 // Model input: ids, labels, positions and segments of B rows of S tokens. Every rank knows the whole batch (it is small) and cuts
 // out what a layout gives it, so counts over the global batch need no communication.
 #include <cstdint>
+#include <utility>
 #include <vector>
 
-#include "plait/ops/tensor.hpp"
-#include "plait/runtime/transfer.hpp"
 
 namespace plait::inline v0_1 {
 
@@ -69,19 +68,5 @@ struct loss_scale {
   double routed_rows = 1;    // valid tokens of this slice x sparse layers
   double aux_weight = 0;     // coefficient x this slice's share of the valid tokens
 };
-
-/// This rank's part, under Layout, of a host array of the given global extents.
-template <class Layout, class Element, class Extents>
-tensor<Element, Extents, Layout> constant(context& c, const Element* values, const std::int64_t* global) {
-  constexpr int rank = Extents::rank;
-  array a = detail::make_array(c, dtype_of<Element>(), rank, global, Layout::value);
-  view whole = a.local;
-  for (int d = 0; d < rank; ++d) whole.extent[d] = global[d];
-  detail::index_sets all;
-  for (int d = 0; d < rank; ++d) all[static_cast<std::size_t>(d)] = index_set::whole(global[d]);
-  const detail::index_sets mine = detail::holdings(Layout::value, whole, global, c.mesh, c.coordinate);
-  detail::copy_part(c, mine, all, values, mine, a.local.data, rank, sizeof(Element));
-  return tensor<Element, Extents, Layout>(std::move(a));
-}
 
 }  // namespace plait::inline v0_1

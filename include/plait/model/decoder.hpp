@@ -9,6 +9,7 @@
 #include "plait/model/batch.hpp"
 #include "plait/model/decoder_table.hpp"
 #include "plait/ops/attention.hpp"
+#include "plait/ops/constant.hpp"
 #include "plait/ops/experts.hpp"
 #include "plait/ops/loss.hpp"
 #include "plait/ops/recompute.hpp"

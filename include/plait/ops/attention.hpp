@@ -21,7 +21,8 @@ struct rope_verdict {
 template <class X, class Table>
 X rope(context& c, const X& x, const Table& cosine, const Table& sine) {
   using verdict = detail::rope_verdict<X>;
-  if constexpr (detail::accept<typename X::mesh, verdict, X>()) {
+  if constexpr (detail::accept<typename X::mesh, verdict, X>() &&
+                check::side_inputs_lie_as_their_rows<(!verdict::value.ok() || detail::goes_with<X, Table>(2)), Table, X>::ok) {
     return X(runtime::rope(c, x.data(), cosine.data(), sine.data()));
   } else {
     return x;
@@ -34,7 +35,8 @@ template <class Q, class K, class V, class Segments>
 auto attention(context& c, const Q& q, const K& k, const V& v, const Segments& segment_start, double scale) {
   using verdict = detail::attention_verdict<Q, K>;
   constexpr bool alike = check::the_layout_is_the_one_wanted<(!verdict::value.ok() || K::layout_type::value == V::layout_type::value), V, K>::ok;
-  if constexpr (alike && detail::accept<typename Q::mesh, verdict, Q, K>()) {
+  if constexpr (alike && detail::accept<typename Q::mesh, verdict, Q, K>() &&
+                check::side_inputs_lie_as_their_rows<(!verdict::value.ok() || detail::goes_with<Q, Segments>(2)), Segments, Q>::ok) {
     return Q(runtime::attention(c, q.data(), k.data(), v.data(), segment_start.data(), scale, verdict::value.out));
   } else {
     return q;

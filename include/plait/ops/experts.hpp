@@ -142,7 +142,8 @@ auto router_statistics(context& c, const R& routed, const Valid& valid) {
   using verdict = detail::statistics_verdict<typename R::layout_type, R::rank>;
   using mesh = typename R::layout_type::mesh;
   using result = detail::result_t<statistic_t<typename R::element>, extents<2, dyn>, mesh, verdict>;
-  if constexpr (detail::accept<mesh, verdict, R>()) {
+  if constexpr (detail::accept<mesh, verdict, R>() &&
+                check::side_inputs_lie_as_their_rows<(!verdict::value.ok() || detail::goes_with<R, Valid>(R::rank - 1)), Valid, R>::ok) {
     return result(runtime::router_statistics(c, routed.logits, routed.arrays, valid.data(), verdict::value.out));
   } else {
     return result{};

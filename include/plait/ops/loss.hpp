@@ -67,7 +67,8 @@ auto cross_entropy_parts(context& c, const X& logits, const M& maximum, const La
   using rows = typename detail::drop_last<typename X::extents_type>::type;
   using result = detail::result_t<statistic_t<typename X::element>, typename detail::prepend_dim<rows, 2>::type, typename X::mesh, verdict>;
   if constexpr (detail::accept<typename X::mesh, verdict, X>() &&
-                check::the_layout_is_the_one_wanted<(!verdict::value.ok() || detail::maximum_is_shared<X, M>()), M, X>::ok) {
+                check::the_layout_is_the_one_wanted<(!verdict::value.ok() || detail::maximum_is_shared<X, M>()), M, X>::ok &&
+                check::side_inputs_lie_as_their_rows<(!verdict::value.ok() || detail::goes_with<X, Labels>(X::rank - 1)), Labels, X>::ok) {
     const array& a = logits.data();
     const index_set held = held_indices(X::layout_type::value, X::rank - 1, a.global[X::rank - 1], c.mesh.size, c.coordinate);
     return result(runtime::cross_entropy_parts(c, a, maximum.data(), labels.data(), held.count == 0 ? a.global[X::rank - 1] : held.range[0].begin,
@@ -82,7 +83,8 @@ template <class P, class Labels>
 auto cross_entropy_sum(context& c, const P& parts, const Labels& labels, double factor) {
   using verdict = detail::sum_verdict<P>;
   using result = detail::result_t<typename P::element, extents<1>, typename P::mesh, verdict>;
-  if constexpr (detail::accept<typename P::mesh, verdict, P>()) {
+  if constexpr (detail::accept<typename P::mesh, verdict, P>() &&
+                check::side_inputs_lie_as_their_rows<(!verdict::value.ok() || detail::goes_with<P, Labels, 1>(P::rank - 1)), Labels, P>::ok) {
     return result(runtime::cross_entropy_sum(c, parts.data(), labels.data(), factor, verdict::value.out));
   } else {
     return result{};

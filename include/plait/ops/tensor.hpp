@@ -165,6 +165,24 @@ struct drop_last<extents<Sizes...>> {
   using type = decltype(build(std::make_index_sequence<sizeof...(Sizes) - 1>{}));
 };
 
+/// Do side inputs (labels, masks, tables) lie as the rows they go with? Where `main` cuts one of its dims shift ..
+/// shift + rows - 1, `side` has the same cut of that row dim; elsewhere it is whole.
+constexpr bool rows_alike(const layout_value& main, int rows, int shift, const layout_value& side) {
+  for (int a = 0; a < main.atoms; ++a) {
+    const placement_value p = main.at[a], q = side.at[a];
+    if (p.cuts() && p.dim >= shift && p.dim < shift + rows) {
+      if (q.kind != p.kind || q.dim != p.dim - shift || q.sections != p.sections) return false;
+    } else if (q.kind != placement_kind::replicate && q.kind != placement_kind::invariant) {
+      return false;
+    }
+  }
+  return true;
+}
+template <class Main, class Side, int Shift = 0>
+constexpr bool goes_with(int rows) {
+  return rows_alike(Main::layout_type::value, rows, Shift, Side::layout_type::value);
+}
+
 /// Layout of a tensor with a leading dim added: all cuts move one dim up.
 constexpr layout_value shifted(layout_value v, int by) {
   for (int a = 0; a < v.atoms; ++a)

@@ -74,6 +74,7 @@ inline void local_extents(const layout_value& layout, int rank, const std::int64
 
 /// A fresh array whose local extents follow from the layout.
 inline array make_array(context& c, dtype type, int rank, const std::int64_t* global, const layout_value& layout) {
+  if (layout.atoms != c.mesh.atoms) throw std::logic_error("plait: the tensor's mesh is not the mesh that these ranks run on");
   std::int64_t local[max_rank] = {};
   local_extents(layout, rank, global, c.mesh, c.coordinate, local);
   return make_array(c, type, rank, local, global, layout);

@@ -9,7 +9,7 @@
 #include "plait/comm/communicator.hpp"
 #include "plait/runtime/backend.hpp"
 #include "plait/runtime/buffer.hpp"
-#include "plait/runtime/mesh_shape.hpp"
+#include "plait/mesh/mesh_shape.hpp"
 #include "plait/runtime/tape.hpp"
 
 namespace plait::inline v0_1 {

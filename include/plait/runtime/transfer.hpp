@@ -117,6 +117,12 @@ class transfer {
     for (int d = 0; d < local.rank; ++d) global_[d] = global[d];
     advance(c);
   }
+  transfer(const transfer&) = delete;
+  transfer& operator=(const transfer&) = delete;
+  transfer(transfer&& other) noexcept = default;
+  ~transfer() {
+    if (in_flight_ && group_ != nullptr && (memory_ || out_memory_)) group_->cancel();
+  }
   /// Finishes; the result is local() and memory().
   void finish(context& c) {
     while (next_ <= stages_.count && in_flight_) {

@@ -64,6 +64,14 @@ class parameter_store {
   std::vector<parameter_unit> units;
   bool prefetch = true;
 
+  parameter_store() = default;
+  parameter_store(const parameter_store&) = delete;
+  parameter_store& operator=(const parameter_store&) = delete;
+  ~parameter_store() {
+    for (parameter_unit& u : units)
+      for (parameter_unit::in_flight& f : u.flights) f.group->cancel();
+  }
+
   parameter_slot& slot(int row, int layer) { return slots[static_cast<std::size_t>(find(row, layer))]; }
   int find(int row, int layer) const {
     const std::size_t key = static_cast<std::size_t>((layer + 1) * rows_ + row);

@@ -5,7 +5,7 @@
 #include <random>
 #include <type_traits>
 
-#include "plait/runtime/mesh_shape.hpp"
+#include "plait/mesh/mesh_shape.hpp"
 #include "plait/tensor/uniform_layout.hpp"
 
 using namespace core_test;

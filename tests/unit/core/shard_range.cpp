@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "plait/runtime/mesh_shape.hpp"
+#include "plait/mesh/mesh_shape.hpp"
 
 using namespace core_test;
 

@@ -35,6 +35,13 @@ struct mesh_shape {
   }
 };
 
+template <class Mesh>
+inline constexpr bool shape_is_static = [] {
+  for (const int s : Mesh::sizes)
+    if (s == dyn) return false;
+  return true;
+}();
+
 /// Static sizes of a mesh type as a shape; dyn ones must be filled in.
 template <class Mesh>
 constexpr mesh_shape shape_of() {
