@@ -437,5 +437,5 @@ TEST_CASE("parallel equals serial: the count") {
   MESSAGE("parallel equals serial: ", counted().good, " of ", counted().cases, " cases, seeds 10000 to 21000 + 0.." , rounds - 1, by_name);
   CHECK(counted().good == counted().cases);
   CHECK(counted().cases >= 500);
-  for (const auto& [what, nonzero] : counted().ever_nonzero) CHECK_MESSAGE(nonzero, what);
+  for (const auto& result : counted().ever_nonzero) CHECK_MESSAGE(result.second, result.first);
 }

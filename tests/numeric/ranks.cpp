@@ -201,7 +201,7 @@ TEST_CASE("ranks: an exception on one rank releases all others and is rethrown")
       std::atomic<int> released{0}, others{0};
       CHECK_THROWS_WITH_AS(run_ranks(mesh_of({4}), test_backend(),
                                      [&](context& c) {
-                                       static thread_local std::vector<double> in(64), out(64);  // outlive the unwinding
+                                       std::vector<double> in(64), out(64);
                                        any_communicator& group = c.group(all_axes);
                                        group.wait(group.start({collective_kind::all_reduce, in.data(), out.data(), 4, dtype::f64}));
                                        if (c.rank == thrower && where != between_start_and_wait) throw mishap("mishap on one rank");
@@ -212,7 +212,10 @@ TEST_CASE("ranks: an exception on one rank releases all others and is rethrown")
                                            case receive: group.wait(group.start({collective_kind::receive, nullptr, out.data(), 4, dtype::f64, false, peer})); break;
                                            case between_start_and_wait: {
                                              const ticket t = group.start({collective_kind::all_reduce, in.data(), out.data(), 4, dtype::f64});
-                                             if (c.rank == thrower) throw mishap("mishap on one rank");
+                                             if (c.rank == thrower) {
+                                               group.cancel();  // whoever holds the buffers of a started call says so before they go
+                                               throw mishap("mishap on one rank");
+                                             }
                                              group.wait(t);
                                              break;
                                            }
@@ -252,6 +255,38 @@ TEST_CASE("ranks: an exception reaches ranks of other groups, and groups made la
                     "first");
   CHECK(released >= 2);
   CHECK_THROWS_WITH(run_ranks(mesh_of({1}), test_backend(), [](context&) { throw std::runtime_error("alone"); }), "alone");
+}
+
+TEST_CASE("ranks: a rank that returns early is named") {
+  for (const int early : {0, 2}) {
+    const std::string said = message_of(mesh_of({3}), [&](context& c) {
+      double x = 1;
+      any_communicator& group = c.group(all_axes);
+      group.wait(group.start({collective_kind::all_reduce, &x, &x, 1, dtype::f64}));
+      if (c.rank == early) return;
+      group.wait(group.start({collective_kind::all_reduce, &x, &x, 1, dtype::f64}));
+    });
+    INFO(said);
+    CHECK(holds(said, {"rank ", "returned while others"}));
+    CHECK(said.find("rank " + std::to_string(early)) != std::string::npos);
+  }
+}
+
+TEST_CASE("ranks: redistributions and errors at random moments: released, never read after they are gone") {
+  for (std::uint32_t round = 0; round < 40; ++round) {
+    const int thrower = static_cast<int>(hash(3, round, 0) % 4u), steps = static_cast<int>(hash(3, round, 1) % 5u);
+    CHECK_THROWS_WITH(run_ranks(mesh_of({2, 2}), test_backend(),
+                                [&](context& c) {
+                                  for (int step = 0; step < 8; ++step) {
+                                    const array x = make(c, integers({8, 8}, round), layout_of({P, S(0)}), dtype::f32, round, false);
+                                    array y = x;
+                                    detail::transfer flying(c, x.local, x.memory, x.global, x.layout, layout_of({S(1), R}));
+                                    if (c.rank == thrower && step == steps) throw std::runtime_error("at random");
+                                    flying.finish(c);
+                                  }
+                                }),
+                      "at random");
+  }
 }
 
 TEST_CASE("ranks: 64 ranks on few cores finish quickly") {
@@ -356,7 +391,7 @@ TEST_CASE("ranks: send and receive") {
   });
   CHECK(wrong == 0);
   const std::string said = message_of(mesh_of({2}), [](context& c) {
-    static thread_local double x[4] = {};
+    double x[4] = {};
     any_communicator& group = c.group(all_axes);
     if (c.rank == 0) group.wait(group.start({collective_kind::send, x, nullptr, 4, dtype::f64, false, 1}));
     else group.wait(group.start({collective_kind::receive, nullptr, x, 3, dtype::f64, false, 0}));

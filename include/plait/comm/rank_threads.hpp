@@ -55,7 +55,7 @@ class rank_group {
     {
       std::unique_lock lock(mutex_);
       s = &at(number);
-      await(lock, [&] { return s->posted == size_; }, [&] { return absent(*s); });
+      await(lock, [&] { return s->posted == size_; }, [&] { return absent(*s); }, true);
       if (!s->error.empty()) throw std::logic_error(s->error);
       ++reading_;
     }
@@ -200,9 +200,9 @@ class rank_group {
   }
   /// Throws when another rank has failed or departed, but only once nobody reads this rank's buffers, which unwinding frees.
   template <class Ready, class Missing>
-  void await(std::unique_lock<std::mutex>& lock, Ready ready, Missing missing) {
+  void await(std::unique_lock<std::mutex>& lock, Ready ready, Missing missing, bool then_reads = false) {
     wake_.wait(lock, [&] { return failed_ || ready() || missing() >= 0; });
-    if (ready()) return;
+    if (ready() && !(then_reads && failed_)) return;  // once a rank has failed nobody starts to read: its buffers may be gone
     const bool released = failed_;
     failed_ = true;
     wake_.notify_all();
@@ -215,7 +215,7 @@ class rank_group {
     std::unique_lock lock(mutex_);
     if (--reading_ == 0) wake_.notify_all();
     if (++counter == size_) wake_.notify_all();
-    await(lock, [&] { return counter == size_; }, [&] { return absent(s); });
+    await(lock, [&] { return counter == size_; }, [&] { return absent(s); }, true);
     ++reading_;
   }
   void reduce(const execution& exec, const slot& s, std::size_t offset, void* out, std::int64_t count, dtype type, bool maximum) const {

@@ -49,27 +49,31 @@ constexpr int wrong_reading() {
 }
 
 /// What best_rule picks among rules, as the plan's resolution calls it.
-template <std::size_t N>
-constexpr int best(const char* const (&rules)[N], const char* name, int number, bool expect_ambiguous) {
-  pattern read[N] = {};
-  for (std::size_t i = 0; i < N; ++i) read[i] = read_pattern(rules[i]);
+struct axis_of_rules : axis<2> {};
+struct mesh_of_rules : mesh<axis_of_rules> {};
+using any_style = replicated<axis_of_rules>;
+struct rule_set : plan<mesh_of_rules, parameters<rule<"m.layers.*.a", any_style>, rule<"m.layers.3.a", any_style>, rule<"m.layers.*.a.weight", any_style>,
+                                              rule<"m.layers.5.a.weight", any_style>, rule<"m.head", any_style>>> {};
+struct twin_set : plan<mesh_of_rules, parameters<rule<"m.layers.*.a", any_style>, rule<"m.layers.*.a", any_style>, rule<"m.layers.3.a", any_style>>> {};
+
+template <class Plan>
+constexpr int best(const char* name, int number, bool expect_ambiguous) {
   bool ambiguous = false;
-  const int b = detail::best_rule(read, static_cast<int>(N), read_pattern(name), number, ambiguous);
+  const int b = detail::best_rule<Plan>(read_pattern(name), number, ambiguous);
   return ambiguous == expect_ambiguous ? b : -100;
 }
 constexpr int wrong_choices() {
   int wrong = 0;
-  const char* const rules[] = {"m.layers.*.a", "m.layers.3.a", "m.layers.*.a.weight", "m.layers.5.a.weight", "m.head"};
-  wrong += best(rules, "m.layers.*.a.weight", -1, false) != 2;  // the name beats its module
-  wrong += best(rules, "m.layers.*.a.weight", 3, false) != 2;   // even when the module states the number
-  wrong += best(rules, "m.layers.*.a.weight", 5, false) != 3;   // an exact number beats *
-  wrong += best(rules, "m.layers.*.a.bias", 3, false) != 1;
-  wrong += best(rules, "m.layers.*.a.bias", 4, false) != 0;
-  wrong += best(rules, "m.head.weight", -1, false) != 4;
-  wrong += best(rules, "m.norm.weight", -1, false) != -1;
-  const char* const twins[] = {"m.layers.*.a", "m.layers.*.a", "m.layers.3.a"};
-  wrong += best(twins, "m.layers.*.a.weight", 4, true) != 1;
-  wrong += best(twins, "m.layers.*.a.weight", 3, false) != 2;  // the better rule ends the ambiguity
+  wrong += best<rule_set>("m.layers.*.a.weight", -1, false) != 2;  // the name beats its module
+  wrong += best<rule_set>("m.layers.*.a.weight", 3, false) != 2;   // even when the module states the number
+  wrong += best<rule_set>("m.layers.*.a.weight", 5, false) != 3;   // an exact number beats *
+  wrong += best<rule_set>("m.layers.*.a.bias", 3, false) != 1;
+  wrong += best<rule_set>("m.layers.*.a.bias", 4, false) != 0;
+  wrong += best<rule_set>("m.head.weight", -1, false) != 4;
+  wrong += best<rule_set>("m.norm.weight", -1, false) != -1;
+  const int either = best<twin_set>("m.layers.*.a.weight", 4, true);
+  wrong += either != 0 && either != 1;
+  wrong += best<twin_set>("m.layers.*.a.weight", 3, false) != 2;  // the better rule ends the ambiguity
   return wrong;
 }
 

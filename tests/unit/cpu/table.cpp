@@ -1,5 +1,5 @@
-#include "support/cpu_backend.hpp"
 #include "support.hpp"
+#include "support/cpu_backend.hpp"
 
 namespace cpu_test {
 
@@ -16,5 +16,7 @@ TEST_CASE("cpu backend: every entry of the table is filled") {
   entry functions[entries];
   static_assert(sizeof functions == sizeof(plait::backend));
   std::memcpy(functions, &plait::test_backend(), sizeof functions);
-  for (std::size_t i = 0; i < entries; ++i) CHECK(functions[i] != nullptr);
+  bool filled = true;
+  for (entry function : functions) filled = filled && function != nullptr;
+  CHECK(filled);
 }
