@@ -12,7 +12,8 @@ endif()
 
 add_library(plait_own INTERFACE)
 target_link_libraries(plait_own INTERFACE plait::plait)
-target_compile_options(plait_own INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${plait_warnings}>")
+target_compile_options(plait_own INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${plait_warnings}>"
+  $<$<COMPILE_LANGUAGE:CXX>:-fno-math-errno>) # nobody reads errno, and square roots then vectorise
 if(PLAIT_NATIVE)
   check_cxx_compiler_flag(-march=native PLAIT_HAS_MARCH_NATIVE)
   if(PLAIT_HAS_MARCH_NATIVE)

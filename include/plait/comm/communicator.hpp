@@ -3,7 +3,7 @@
 // ticket -> wait; buffers live until wait. Blocks are equal on all ranks (callers pad), so that NCCL fits without a second design.
 #include <cstdint>
 
-#include "plait/runtime/view.hpp"
+#include "plait/runtime/backend.hpp"
 
 namespace plait::inline v0_1 {
 
@@ -32,6 +32,8 @@ struct collective {
   bool maximum = false;      // all_reduce: maximum instead of sum
   int peer = -1;             // send, receive
   const char* where = "";    // for messages
+  const execution* queue = nullptr;  // the caller's: the call reads its input after what is queued there, and after wait
+                                     // whatever is queued there sees its output. Null: at once (host memory)
 };
 
 /// Names a started collective until it is waited for.

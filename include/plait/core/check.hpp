@@ -143,6 +143,18 @@ struct experts_see_all_tokens_of_their_axis {
   static constexpr bool ok = Ok;
 };
 template <bool Ok, class... Context>
+struct operands_share_one_mesh {
+  static_assert(Ok, "plait[mesh-mismatch]: these operands are laid out on different meshes, whose axes name different ranks; "
+                    "state all layouts of a program on one mesh");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct rows_meet_the_experts_they_were_dispatched_to {
+  static_assert(Ok, "plait[experts-apart]: these rows were dispatched to experts or for tokens that lie otherwise than the ones "
+                    "they meet here; give a layer's expert weights one cut, and combine with the routing of the dispatched tokens");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
 struct side_inputs_lie_as_their_rows {
   static_assert(Ok, "plait[rows-apart]: labels, masks, tables and segments must be cut as the rows that they go with are, and be "
                     "whole elsewhere; make them with the same layout");

@@ -4,9 +4,11 @@
 
 namespace plait::inline v0_1 {
 
-/// Off: every product takes the library's own fixed-order path even in a build with a BLAS. Set before any work starts.
+/// Whether a build with a BLAS uses it; off, every product takes the library's own fixed-order path. Set before work starts.
+/// On by itself only where the own path has no wide vectors (no -march): a BLAS picks its kernels at run time, but not always
+/// well (Debian's OpenBLAS takes SSE kernels for processors it does not know, five times slower than the own path with AVX-512).
 inline bool& blas_products() {
-  static bool on = true;
+  static bool on = cpu_detail::vector_bytes < 32;
   return on;
 }
 

@@ -10,6 +10,13 @@ namespace plait::inline v0_1 {
 inline constexpr int max_atoms = 8;
 
 namespace detail {
+template <class... Types>
+constexpr bool all_different() {
+  constexpr int position[sizeof...(Types) + 1] = {position_of<Types, Types...>()..., 0};
+  for (int i = 0; i < static_cast<int>(sizeof...(Types)); ++i)
+    if (position[i] != i) return false;
+  return true;
+}
 template <class... Atoms, class... Wanted>
 constexpr std::uint32_t mask_of(atom_list<Wanted...>*) {
   std::uint32_t bits = 0;
@@ -22,6 +29,7 @@ constexpr std::uint32_t mask_of(atom_list<Wanted...>*) {
 template <class... Atoms>
 struct mesh {
   static_assert(sizeof...(Atoms) >= 1 && sizeof...(Atoms) <= max_atoms, "plait[mesh-axes]: a mesh has 1 to 8 atomic axes");
+  static_assert(detail::all_different<Atoms...>(), "plait[mesh-axes]: a mesh lists each atomic axis once; remove the repeated one");
   static constexpr int atoms = sizeof...(Atoms);
   static constexpr int sizes[sizeof...(Atoms)] = {Atoms::size...};
 

@@ -13,14 +13,13 @@ class decoder_model final : public any_model {
 
   slice_result run(context& c, const batch& slice, const loss_scale* scale, bool train, bool want_logits) override {
     tape recorded;
-    c.recording = train ? &recorded : nullptr;
+    const scoped_value<tape*> recording(c.recording, train ? &recorded : nullptr);
     auto out = decoder_.forward(c, slice, scale);
     slice_result r;
     if (want_logits) {
-      tape* const keep = std::exchange(c.recording, nullptr);
+      const scoped_value<tape*> unrecorded(c.recording, nullptr);
       named_scope scope(c, "output");
       r.logits = redistribute<uniform_layout_t<typename Plan::mesh, Invariant>>(c, out.logits).data();
-      c.recording = keep;
     }
     if (scale != nullptr) {
       r.loss = value_of(c, out.loss->data());
@@ -31,7 +30,6 @@ class decoder_model final : public any_model {
       }
     }
     if (train) backward(c, *out.loss);
-    c.recording = nullptr;
     store_->drop_all();
     return r;
   }

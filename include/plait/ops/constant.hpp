@@ -4,11 +4,22 @@
 #include "plait/runtime/transfer.hpp"
 
 namespace plait::inline v0_1 {
+namespace detail {
+/// A value that every rank knows can be a copy or a piece, but no addend and no ragged rows.
+constexpr bool whole_or_cut(const layout_value& v) {
+  for (int a = 0; a < v.atoms; ++a)
+    if (!v.at[a].cuts() && v.at[a].kind != placement_kind::replicate && v.at[a].kind != placement_kind::invariant) return false;
+  return true;
+}
+}  // namespace detail
 
 /// This rank's part, under Layout, of a host array of the given global extents.
 template <class Layout, class Element, class Extents>
 tensor<Element, Extents, Layout> constant(context& c, const Element* values, const std::int64_t* global) {
   constexpr int rank = Extents::rank;
+  static_assert(check::the_layout_is_the_one_wanted<detail::whole_or_cut(Layout::value), Layout>::ok);
+  for (int d = 0; d < rank; ++d)
+    if (Extents::value[d] != dyn && Extents::value[d] != global[d]) throw std::invalid_argument("plait[extent-mismatch]: constant: the extents are not those of the type");
   array a = detail::make_array(c, dtype_of<Element>(), rank, global, Layout::value);
   view whole = a.local;
   for (int d = 0; d < rank; ++d) whole.extent[d] = global[d];

@@ -249,6 +249,7 @@ constexpr layout_value with_axis(const layout_value& x, placement_value p) {
 }
 template <class X, class Style, class Slot>
 struct slot_layout {
+  static_assert(check::every_axis_is_in_the_mesh<(X::mesh::template mask<typename Style::axis> >> 31) == 0, typename Style::axis, X>::ok);
   static constexpr layout_value value =
       with_axis<typename X::mesh, typename Style::axis>(X::layout_type::value, Slot::value.resolved(X::rank));
   static constexpr layout_code code = encode(value);

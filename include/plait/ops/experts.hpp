@@ -61,75 +61,104 @@ auto route(context& c, const X& logits, std::int64_t k, bool normalise) {
 }
 
 /// Rows of the local experts' (token, choice) pairs, sorted by expert. [T*k, H], of which the last offset says how many count.
-template <class Rows>
+/// Experts and Tokens are the layouts of the weight and of the tokens they were dispatched for (void: not known).
+template <class Rows, class Experts = void, class Tokens = void>
 struct dispatched {
   using rows_type = Rows;
   Rows rows;
   array offsets, slot_of_pair;
 };
 
+namespace detail {
+/// Are the experts of two weights (dim 0) cut by the same axes in the same order?
+template <class Experts, class Weight>
+constexpr bool same_experts() {
+  if constexpr (std::is_void_v<Experts>) {
+    return true;
+  } else {
+    const layout_value a = Experts::value, b = Weight::layout_type::value;
+    int i = 0, j = 0;  // cuts ascend by dim, so those of dim 0 come first
+    while (i < a.cuts && a.at[a.cut[i]].dim == 0) ++i;
+    while (j < b.cuts && b.at[b.cut[j]].dim == 0) ++j;
+    for (int c = 0; c < i && i == j; ++c)
+      if (a.cut[c] != b.cut[c]) return false;
+    return i == j;
+  }
+}
+template <class Tokens, class Other>
+constexpr bool same_tokens() {
+  if constexpr (std::is_void_v<Tokens>) return true;
+  else return Tokens::value == Other::layout_type::value;
+}
+}  // namespace detail
+
 /// Picks the rows for the experts whose weight w [E, ...] this rank holds.
 template <class X, class R, class W>
 auto dispatch(context& c, const X& x, const R& routed, const W& w) {
   using verdict = detail::dispatch_verdict<X, W>;
   using rows = detail::result_t<typename X::element, extents<dyn, detail::last_extent<X>>, typename X::mesh, verdict>;
+  using result = dispatched<rows, typename W::layout_type, typename X::layout_type>;
   if constexpr (detail::accept<typename X::mesh, verdict, X, W>() &&
                 check::the_layout_is_the_one_wanted<(!verdict::value.ok() || X::layout_type::value == R::layout_type::value), X, R>::ok) {
     const array& weight = w.data();
     const index_set held = held_indices(W::layout_type::value, 0, weight.global[0], c.mesh.size, c.coordinate);
     runtime::dispatch_arrays d = runtime::dispatch(c, x.data(), routed.arrays.ids, held.count == 0 ? 0 : held.range[0].begin,
                                                    weight.local.extent[0], verdict::value.out);
-    return dispatched<rows>{rows(std::move(d.rows)), std::move(d.offsets), std::move(d.slot_of_pair)};
+    return result{rows(std::move(d.rows)), std::move(d.offsets), std::move(d.slot_of_pair)};
   } else {
-    return dispatched<rows>{};
+    return result{};
   }
 }
 
 /// y[p, out] = rows[p, in] W[e(p), out, in]^T.
-template <class X, class W>
-auto grouped_linear(context& c, const dispatched<X>& d, const W& w) {
+template <class X, class Experts, class Tokens, class W>
+auto grouped_linear(context& c, const dispatched<X, Experts, Tokens>& d, const W& w) {
   using verdict = detail::grouped_verdict<X, W>;
   using rows = detail::result_t<typename X::element, extents<dyn, W::extents_type::value[1]>, typename X::mesh, verdict>;
+  using result = dispatched<rows, Experts, Tokens>;
   constexpr bool fits = check::elements_agree<std::is_same_v<typename X::element, typename W::element>, X, W>::ok &&
                         check::extents_agree<compatible(detail::last_extent<X>, W::extents_type::value[2]), X, W>::ok;
-  if constexpr (fits && detail::accept<typename X::mesh, verdict, X, W>()) {
+  if constexpr (fits && detail::accept<typename X::mesh, verdict, X, W>() &&
+                check::rows_meet_the_experts_they_were_dispatched_to<(!verdict::value.ok() || detail::same_experts<Experts, W>()), Experts, W>::ok) {
     detail::require_extents(d.rows.data().global[1] == w.data().global[2], "grouped_linear: the rows' extent is not the weight's third");
-    return dispatched<rows>{rows(runtime::grouped_linear(c, d.rows.data(), w.data(), d.offsets, verdict::value.out)), d.offsets, d.slot_of_pair};
+    return result{rows(runtime::grouped_linear(c, d.rows.data(), w.data(), d.offsets, verdict::value.out)), d.offsets, d.slot_of_pair};
   } else {
-    return dispatched<rows>{};
+    return result{};
   }
 }
 
 /// grouped_linear under its style: rows must arrive as the input slot says, and leave as the output slot says.
-template <class X, class Style, class Tensor>
-auto project_experts(context& c, const dispatched<X>& d, const styled<Style, Tensor>& w) {
+template <class X, class Experts, class Tokens, class Style, class Tensor>
+auto project_experts(context& c, const dispatched<X, Experts, Tokens>& d, const styled<Style, Tensor>& w) {
   using promised = decltype(detail::promised<Style, Tensor::extents_type::value[1]>(d.rows));
   if constexpr (detail::arrives_as_wanted<X, Style>()) {
     auto y = grouped_linear(c, d, static_cast<const Tensor&>(w));
     if constexpr (detail::check_output<Style, typename decltype(y)::rows_type>()) {
       return y;
     } else {
-      return dispatched<promised>{};
+      return dispatched<promised, Experts, Tokens>{};
     }
   } else {
-    return dispatched<promised>{};
+    return dispatched<promised, Experts, Tokens>{};
   }
 }
 
 /// silu(gate) * up on dispatched rows.
-template <class X>
-auto swiglu(context& c, const dispatched<X>& d) {
+template <class X, class Experts, class Tokens>
+auto swiglu(context& c, const dispatched<X, Experts, Tokens>& d) {
   auto y = swiglu(c, d.rows);
-  return dispatched<decltype(y)>{y, d.offsets, d.slot_of_pair};
+  return dispatched<decltype(y), Experts, Tokens>{y, d.offsets, d.slot_of_pair};
 }
 
 /// Weights each row by its score and sums the k rows of a token. `like` gives the tokens' extents.
-template <class X, class R, class Like>
-auto combine(context& c, const dispatched<X>& d, const R& routed, const Like& like) {
+template <class X, class Experts, class Tokens, class R, class Like>
+auto combine(context& c, const dispatched<X, Experts, Tokens>& d, const R& routed, const Like& like) {
   using verdict = detail::combine_verdict<X, R>;
   using result = detail::result_t<typename X::element, typename detail::replace_last<typename Like::extents_type, X::extents_type::value[1]>::type,
                                   typename X::mesh, verdict>;
-  if constexpr (detail::accept<typename X::mesh, verdict, X, R>()) {
+  constexpr bool same = detail::same_tokens<Tokens, R>() && detail::same_tokens<Tokens, Like>();
+  if constexpr (detail::accept<typename X::mesh, verdict, X, R>() &&
+                check::rows_meet_the_experts_they_were_dispatched_to<(!verdict::value.ok() || same), Tokens, R, Like>::ok) {
     return result(runtime::combine(c, d.rows.data(), routed.arrays.scores, d.slot_of_pair, like.data(), verdict::value.out));
   } else {
     return result{};

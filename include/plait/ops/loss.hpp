@@ -23,7 +23,19 @@ template <class X>
 struct sum_verdict {
   static constexpr typed value = [] {
     typed t = typing::elementwise(X::layout_type::value);
+    for (int a = 0; a < X::layout_type::value.atoms; ++a)
+      if (t.ok() && X::layout_type::value.at[a].cuts(0)) t.error = type_error::row_cut, t.atom = a;  // dim 0 holds two unlike things
     return t.ok() ? typing::sum_leading(X::layout_type::value, X::rank, 0) : t;
+  }();
+};
+/// Statistics are multiplied expert by expert: whole on every rank.
+template <class X>
+struct balance_verdict {
+  static constexpr typed value = [] {
+    typed t = typing::elementwise(X::layout_type::value);
+    for (int a = 0; a < X::layout_type::value.atoms; ++a)
+      if (t.ok() && X::layout_type::value.at[a].cuts()) t.error = type_error::row_cut, t.atom = a;
+    return t;
   }();
 };
 /// The maximum must be agreed on by all ranks of an axis that cuts the vocabulary, and be cut as the rows are elsewhere.
@@ -94,7 +106,7 @@ auto cross_entropy_sum(context& c, const P& parts, const Labels& labels, double 
 /// Load-balancing loss (arXiv 2101.03961, as Hugging Face sums it over layers) from reduced statistics [2, E] of `rows` routed rows.
 template <class S>
 auto balance(context& c, const S& statistics, double rows) {
-  using verdict = detail::sum_verdict<S>;
+  using verdict = detail::balance_verdict<S>;
   using result = detail::result_t<typename S::element, extents<1>, typename S::mesh, verdict>;
   if constexpr (detail::accept<typename S::mesh, verdict, S>()) {
     return result(runtime::balance(c, statistics.data(), rows, verdict::value.out));
@@ -109,13 +121,12 @@ void backward(context& c, const tensor<E, X, L>& loss) {
   if constexpr (check::a_loss_is_partial_or_invariant<detail::loss_is_reduced_or_pending<L>(), tensor<E, X, L>>::ok) {
     const std::shared_ptr<gradient_slot>& slot = loss.data().gradient;
     if (slot == nullptr || c.recording == nullptr) throw std::logic_error("plait: backward from a value that no recorded op produced");
+    if (c.recording->size() == 0) throw std::logic_error("plait: the tape is empty: its backward has run, or nothing was recorded");
     detail::contribute(c, slot, [&](view one) { c.ops->fill(c.exec, one, 1.0); });
     tape* recorded = c.recording;
-    c.recording = nullptr;  // pullbacks are not themselves recorded
-    c.in_backward = true;
+    const scoped_value<tape*> unrecorded(c.recording, nullptr);  // pullbacks are not themselves recorded
+    const scoped_value<bool> going_back(c.in_backward, true);
     recorded->backward(c);
-    c.in_backward = false;
-    c.recording = recorded;
   }
 }
 

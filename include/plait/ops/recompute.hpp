@@ -22,21 +22,21 @@ template <class F, class... Inputs>
 auto recompute(context& c, F f, const Inputs&... inputs) {
   if (c.recording == nullptr) return f(c, inputs...);
   tape* outer = c.recording;
-  c.recording = nullptr;
-  auto result = f(c, inputs...);
-  c.recording = outer;
+  auto result = [&] {
+    const scoped_value<tape*> unrecorded(c.recording, nullptr);
+    return f(c, inputs...);
+  }();
   std::vector<std::shared_ptr<gradient_slot>> slots;
   result.each([&](auto& value) { detail::relink(value, slots); });
   outer->push([f, slots, saved = std::tuple<Inputs...>(inputs...), where = c.where, layer = c.layer](context& b) {
     named_scope scope(b, where);
     b.layer = layer;
     tape inner;
-    b.recording = &inner;
-    const bool was = b.in_backward;
-    b.in_backward = false;
-    auto again = std::apply([&](const auto&... x) { return f(b, x...); }, saved);
-    b.in_backward = was;
-    b.recording = nullptr;
+    auto again = [&] {
+      const scoped_value<tape*> recorded(b.recording, &inner);
+      const scoped_value<bool> forward(b.in_backward, false);
+      return std::apply([&](const auto&... x) { return f(b, x...); }, saved);
+    }();
     std::size_t i = 0;
     again.each([&](auto& value) {
       const std::shared_ptr<gradient_slot>& from = slots[i++];

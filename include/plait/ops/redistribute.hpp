@@ -13,7 +13,15 @@ inline constexpr adjoint_only_t adjoint_only{};
 namespace detail {
 template <class From, class Target, bool AdjointOnly>
 struct redistribute_verdict {
-  static constexpr typed value = typing::redistribute(From::value, Target::value, AdjointOnly);
+  static constexpr typed value = [] {
+    typed t = typing::redistribute(From::value, Target::value, AdjointOnly);
+    // Ragged rows leave their local region through combine, which knows whose rows they are.
+    for (int a = 0; a < From::value.atoms; ++a)
+      if (t.ok() && !(From::value.at[a] == Target::value.at[a]) &&
+          (From::value.at[a].kind == placement_kind::ragged || Target::value.at[a].kind == placement_kind::ragged))
+        t.error = type_error::no_single_collective, t.atom = a;
+    return t;
+  }();
 };
 template <class Element, class Extents, class Layout>
 tensor<Element, Extents, Layout> blank(const array& like) {

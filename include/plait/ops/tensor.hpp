@@ -35,10 +35,13 @@ template <class Element>
 using statistic_t = typename statistic<Element>::type;
 
 namespace detail {
-template <class Layout, class Wanted>
-struct layouts_equal {
-  static constexpr bool value = Layout::value == Wanted::value;
-};
+template <class A, class B>
+constexpr bool extents_compatible() {
+  if (A::rank != B::rank) return false;
+  for (int d = 0; d < A::rank; ++d)
+    if (!compatible(A::value[d], B::value[d])) return false;
+  return true;
+}
 }  // namespace detail
 
 template <class Element, class Extents, class Layout>
@@ -57,8 +60,11 @@ class tensor : public sharded<Element, Extents, Layout> {
   /// Taking a tensor of another layout is an error with a sentence, not "no conversion": redistribute says which collective.
   template <class OtherElement, class OtherExtents, class OtherLayout>
   tensor(const tensor<OtherElement, OtherExtents, OtherLayout>& other) {
+    constexpr bool one_mesh = std::is_same_v<typename OtherLayout::mesh, mesh>;
     constexpr bool ok = check::elements_agree<std::is_same_v<Element, OtherElement>, Element, OtherElement>::ok &&
-                        check::the_layout_is_the_one_wanted<detail::layouts_equal<OtherLayout, Layout>::value, OtherLayout, Layout>::ok;
+                        check::operands_share_one_mesh<one_mesh, OtherLayout, Layout>::ok &&
+                        check::the_layout_is_the_one_wanted<(!one_mesh || OtherLayout::value == Layout::value), OtherLayout, Layout>::ok &&
+                        check::extents_agree<detail::extents_compatible<OtherExtents, Extents>(), OtherExtents, Extents>::ok;
     if constexpr (ok) array_ = other.data();
   }
 
@@ -122,11 +128,22 @@ struct axis_named<Mesh, -1> {
   using type = void;
 };
 
+template <class T>
+struct mesh_of {
+  using type = typename T::layout_type::mesh;
+};
+template <class Mesh, class... Entries>
+struct mesh_of<laid_out<Mesh, Entries...>> {
+  using type = Mesh;
+};
+
 /// Reports a typing function's verdict with the axis and the operands as context.
 template <class Mesh, class Verdict, class... Operands>
 constexpr bool accept() {
   constexpr typed t = Verdict::value;
-  if constexpr (t.ok()) return true;
+  constexpr bool one_mesh = (std::is_same_v<Mesh, typename mesh_of<Operands>::type> && ...);
+  if constexpr (!one_mesh) return check::operands_share_one_mesh<false, Operands...>::ok;
+  else if constexpr (t.ok()) return true;
   else return rule_of<static_cast<int>(t.error)>::template broken<typename axis_named<Mesh, t.atom>::type, Operands...>::ok;
 }
 
@@ -175,6 +192,12 @@ constexpr bool rows_alike(const layout_value& main, int rows, int shift, const l
     } else if (q.kind != placement_kind::replicate && q.kind != placement_kind::invariant) {
       return false;
     }
+  }
+  int at = 0;  // the axes that cut one dim must cut it in one order
+  for (int c = 0; c < main.cuts; ++c) {
+    const int d = main.at[main.cut[c]].dim;
+    if (d < shift || d >= shift + rows) continue;
+    if (at >= side.cuts || side.cut[at++] != main.cut[c]) return false;
   }
   return true;
 }

@@ -29,7 +29,9 @@ template <class Mesh, class Value, class... Atoms>
 constexpr void read_atoms(Value& value, atom_list<Atoms...>*) {
   constexpr int index[sizeof...(Atoms) + 1] = {Mesh::template index<Atoms>..., 0};
   for (int i = 0; i < static_cast<int>(sizeof...(Atoms)); ++i) {
-    if (index[i] < 0) {
+    bool again = false;
+    for (int j = 0; j < i; ++j) again = again || index[j] == index[i];
+    if (index[i] < 0 || again) {
       value.axis_in_mesh = false;
     } else if (Mesh::sizes[index[i]] != 1) {
       value.atom[value.atoms++] = index[i];

@@ -110,6 +110,15 @@ constexpr resolved_parameter resolve(int row_number, int number) {
     out.error = plan_error::axis_cuts_twice;
     return out;
   }
+  if (!p.cuts() && p.kind != placement_kind::replicate && p.kind != placement_kind::invariant) {
+    out.error = plan_error::activation_style;  // a parameter is whole or cut, never a sum or ragged rows
+    return out;
+  }
+  const int storage_dim = storage.dim < 0 ? storage.dim + row.rank : storage.dim;
+  if (storage.atoms > 0 && (storage_dim < 0 || storage_dim >= row.rank)) {
+    out.error = plan_error::axis_cuts_twice;
+    return out;
+  }
   if (p.kind == placement_kind::shard && p.dim == row.packed_dim) out.error = plan_error::packed_as_plain;
   if (p.kind == placement_kind::strided_shard && (p.dim != row.packed_dim || p.sections != row.sections))
     out.error = plan_error::plain_as_packed;
@@ -121,7 +130,7 @@ constexpr resolved_parameter resolve(int row_number, int number) {
       out.error = plan_error::fsdp_over_sharded;
       return out;
     }
-    stored.place(atom, placement_value{placement_kind::shard, static_cast<std::int8_t>(storage.dim), 1});
+    stored.place(atom, placement_value{placement_kind::shard, static_cast<std::int8_t>(storage_dim), 1});
   }
   out.compute = compute.value;
   out.storage = stored.value;

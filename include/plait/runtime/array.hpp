@@ -11,9 +11,11 @@ namespace plait::inline v0_1 {
 
 /// Where the gradient of a value gathers. Its layout is grad_of(value's layout); nothing else may decide that.
 struct gradient_slot {
-  view local{};
+  view local{};                  // a parameter's gradient may be wider than its value
+  dtype value_type = dtype::f32;  // of the value: what pullbacks produce
   std::shared_ptr<buffer> memory;
   bool filled = false;
+  bool own = false;  // nobody else refers to the memory, so that it may be added to in place
 };
 
 /// Memory of a gathered parameter, which comes and goes while the tape still names it.
@@ -86,40 +88,35 @@ inline bool wants_gradient(const context& c, const array& x) { return c.recordin
 inline void track(array& y) {
   y.gradient = std::make_shared<gradient_slot>();
   y.gradient->local = y.local;
+  y.gradient->value_type = y.local.type;
   y.gradient->local.data = nullptr;
 }
 
-/// The slot's memory, zeroed on first use: for pullbacks that accumulate.
+/// The slot's memory for pullbacks that add in place: zeros on first use, a copy of its own if the memory is shared.
 inline view accumulator(context& c, gradient_slot& slot) {
-  if (!slot.filled) {
-    slot.local = allocate(c, slot.local, slot.memory);
-    c.ops->fill(c.exec, slot.local, 0.0);
-    slot.filled = true;
-  }
+  if (slot.filled && slot.own) return slot.local;
+  std::shared_ptr<buffer> memory;
+  const view fresh = allocate(c, slot.local, memory);
+  if (slot.filled) c.ops->copy(c.exec, fresh.data, slot.local.data, fresh.bytes());
+  else c.ops->fill(c.exec, fresh, 0.0);
+  slot.local = fresh;
+  slot.memory = std::move(memory);
+  slot.filled = slot.own = true;
   return slot.local;
 }
 
-/// Adds what `write` puts into a fresh view. Earlier memory of the slot is never written, so slots may share it.
-template <class Write>
-void contribute(context& c, const std::shared_ptr<gradient_slot>& slot, Write write) {
-  if (slot == nullptr) return;
-  std::shared_ptr<buffer> memory;
-  const view fresh = allocate(c, slot->local, memory);
-  write(fresh);
-  if (slot->filled) c.ops->add(c.exec, slot->local, fresh, fresh);
-  slot->local = fresh;
-  slot->memory = std::move(memory);
-  slot->filled = true;
-}
-
-/// Adds a gradient that already lies in memory of its own.
+/// Adds a gradient that lies in memory which others may refer to.
 inline void contribute(context& c, const std::shared_ptr<gradient_slot>& slot, view ready, const std::shared_ptr<buffer>& memory) {
   if (slot == nullptr) return;
-  if (!slot->filled) {
-    void* data = ready.data;
-    slot->local.data = data;
+  if (!slot->filled && slot->local.type == ready.type) {
+    slot->local.data = ready.data;
     slot->memory = memory;
     slot->filled = true;
+    slot->own = false;
+    return;
+  }
+  if (slot->local.type != ready.type) {
+    c.ops->accumulate(c.exec, ready, accumulator(c, *slot));
     return;
   }
   std::shared_ptr<buffer> sum;
@@ -127,6 +124,20 @@ inline void contribute(context& c, const std::shared_ptr<gradient_slot>& slot, v
   c.ops->add(c.exec, slot->local, ready, out);
   slot->local = out;
   slot->memory = std::move(sum);
+  slot->own = true;
+}
+
+/// Adds what `write` puts into a fresh view of the value's own type.
+template <class Write>
+void contribute(context& c, const std::shared_ptr<gradient_slot>& slot, Write write) {
+  if (slot == nullptr) return;
+  std::shared_ptr<buffer> memory;
+  view fresh = slot->local;
+  fresh.type = slot->value_type;
+  fresh = allocate(c, fresh, memory);
+  write(fresh);
+  contribute(c, slot, fresh, memory);
+  if (slot->memory == memory) slot->own = true;
 }
 
 }  // namespace detail

@@ -64,17 +64,35 @@ struct context {
   }
 };
 
+/// Sets a variable for the time of a scope, also if an exception ends it.
+template <class T>
+class scoped_value {
+ public:
+  scoped_value(T& variable, T value) : variable_(variable), before_(variable) { variable = value; }
+  scoped_value(const scoped_value&) = delete;
+  scoped_value& operator=(const scoped_value&) = delete;
+  ~scoped_value() { variable_ = before_; }
+
+ private:
+  T& variable_;
+  T before_;
+};
+
 /// Names a part of the model for the time of a scope.
 class named_scope {
  public:
-  named_scope(context& c, const char* name) : c_(c), before_(c.where) { c.where = name; }
+  named_scope(context& c, const char* name) : c_(c), before_(c.where), layer_(c.layer) { c.where = name; }
   named_scope(const named_scope&) = delete;
   named_scope& operator=(const named_scope&) = delete;
-  ~named_scope() { c_.where = before_; }
+  ~named_scope() {
+    c_.where = before_;
+    c_.layer = layer_;
+  }
 
  private:
   context& c_;
   const char* before_;
+  int layer_;
 };
 
 }  // namespace plait::inline v0_1

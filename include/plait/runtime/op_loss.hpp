@@ -63,7 +63,7 @@ inline array cross_entropy_sum(context& c, const array& parts, const array& labe
 inline array balance(context& c, const array& statistics, double rows, const layout_value& layout) {
   const std::int64_t one[1] = {1};
   array loss = make_array(c, statistics.type(), 1, one, one, layout);
-  const double factor = rows > 0 ? static_cast<double>(statistics.local.extent[1]) / (rows * rows) : 0.0;
+  const double factor = rows > 0 ? static_cast<double>(statistics.global[1]) / (rows * rows) : 0.0;
   c.ops->balance(c.exec, statistics.local, factor, loss.local);
   if (!wants_gradient(c, statistics)) return loss;
   track(loss);

@@ -115,6 +115,10 @@ class transfer {
            const layout_value& to)
       : local_(local), memory_(std::move(memory)), stages_(stages_of(from, to, c.mesh)) {
     for (int d = 0; d < local.rank; ++d) global_[d] = global[d];
+    if (stages_.count > 0)
+      for (int d = 0; d < local.rank; ++d)
+        if (held_indices(from, d, global[d], c.mesh.size, c.coordinate).size() != local.extent[d])
+          throw std::logic_error("plait: a rank holds other extents than its layout says (an uneven cut was reshaped, or rows of a local region escaped)");
     advance(c);
   }
   transfer(const transfer&) = delete;
@@ -194,6 +198,7 @@ class transfer {
     collective call;
     call.type = local_.type;
     call.where = c.where;
+    call.queue = &c.exec;
     collective_kind kind = collective_kind::all_reduce;
     direct_ = true;
     if (s.kind == move::all_reduce || s.kind == move::all_reduce_max) {

@@ -115,6 +115,7 @@ class parameter_store {
     s.gradient = std::make_shared<gradient_slot>();
     s.gradient->local = s.compute_local;
     s.gradient->local.type = types.accumulate;
+    s.gradient->value_type = types.compute;
     parameter_unit& u = units[static_cast<std::size_t>(s.unit)];
     if (s.gather_mask != 0 || types.master != types.compute) u.gathered_bytes += static_cast<std::int64_t>(s.compute_local.bytes());
     index_[static_cast<std::size_t>((s.layer + 1) * rows_ + s.row)] = static_cast<int>(slots.size());
@@ -203,6 +204,7 @@ class parameter_store {
       each([&](view v, char* at) { c.ops->copy(c.exec, at, v.data, v.bytes()); });
       collective call{collective_kind::all_reduce, memory->data(), memory->data(), count, types.accumulate};
       call.where = c.where;
+    call.queue = &c.exec;
       c.note(call.kind, mask, count * static_cast<std::int64_t>(element));
       any_communicator& group = c.group(mask);
       c.wait(group, group.start(call));
@@ -233,6 +235,8 @@ class parameter_store {
   }
 
   void update(context& c, const adamw_options& options) {
+    for (const parameter_unit& u : units)
+      if (u.present || u.started) throw std::logic_error(std::string("plait: unit '") + u.name + "' is still gathered while its weights change; drop it first");
     for (parameter_slot& s : slots) c.ops->adamw(c.exec, s.master, s.accumulated, s.moment1, s.moment2, options);
   }
 
@@ -246,6 +250,7 @@ class parameter_store {
     c.ops->copy(c.exec, memory->data(), &value, sizeof value);
     collective call{collective_kind::all_reduce, memory->data(), memory->data(), 1, dtype::f64};
     call.where = c.where;
+    call.queue = &c.exec;
     c.note(call.kind, mask, static_cast<std::int64_t>(sizeof(double)));
     any_communicator& group = c.group(mask);
     c.wait(group, group.start(call));
@@ -320,6 +325,7 @@ class parameter_store {
       }
       collective call{collective_kind::all_gather, f.send->data(), f.receive->data(), f.block, types.compute};
       call.where = c.where;
+    call.queue = &c.exec;
       c.note(call.kind, mask, payload);
       f.group = &c.group(mask);
       f.started = f.group->start(call);
@@ -424,6 +430,7 @@ class parameter_store {
       }
       collective call{collective_kind::reduce_scatter, send->data(), receive->data(), block, types.reduce};
       call.where = c.where;
+    call.queue = &c.exec;
       c.note(call.kind, mask, payload);
       any_communicator& group = c.group(mask);
       c.wait(group, group.start(call));

@@ -66,10 +66,11 @@ inline step_result train_step(context& c, any_model& model, parameter_store& sto
   if (labels == 0) throw std::invalid_argument("plait: a batch without any labelled token has no loss");
   out.tokens = static_cast<std::int64_t>(valid);
   store.zero_gradients(c);
+  if (c.exec.faults != nullptr) c.exec.faults->clear();  // a step that was refused does not condemn the next one
   const std::int64_t per_slice = ceil_chunk(input.rows, o.accumulation);
   for (std::int64_t first = 0; first < input.rows; first += per_slice) {
     const batch slice = input.slice(first, std::min(per_slice, input.rows - first));
-    const double share = static_cast<double>(slice.valid_count()) / valid;
+    const double share = valid > 0 ? static_cast<double>(slice.valid_count()) / valid : 0.0;
     loss_scale scale;
     scale.tokens = labels;
     scale.routed_rows = static_cast<double>(slice.valid_count() * o.sparse_layers);

@@ -56,6 +56,12 @@ inline void build_store(context& c, parameter_store& store, const plan_table& t,
     if (t.numbers->number[i] >= layers)
       throw plan_misfit("plait[unused-rule]: a rule names layer " + std::to_string(t.numbers->number[i]) + ", but the model has " +
                         std::to_string(layers) + " layers; correct its pattern or delete it");
+  if (t.types.reduce != t.types.accumulate)
+    throw plan_misfit("the plan's precision reduces gradients in another type than it accumulates them in; make both the same");
+  for (int a = 0; a < t.atoms; ++a)
+    if (t.sizes[a] != dyn && t.sizes[a] != c.mesh.size[a])
+      throw plan_misfit("the plan's mesh has " + std::to_string(t.sizes[a]) + " ranks on axis " + std::to_string(a) + ", these ranks " +
+                        std::to_string(c.mesh.size[a]) + "; run on the plan's mesh");
   store.types = t.types;
   store.set_rows(t.row_count, layers);
   store.add_unit("embed_tokens", -1, n.tied ? gathered::keep : t.units.embedding);

@@ -1,3 +1,5 @@
+#include <utility>
+
 #include "plait/cpu/matmul_blas.hpp"
 #include "support.hpp"
 
@@ -88,7 +90,7 @@ TEST_CASE("cpu matmul: the summed dim may be empty, and so may the others") {
 }
 
 TEST_CASE("cpu matmul: the same bits on any number of threads, and for any part of the rows") {
-  blas_products() = false;
+  const bool blas = std::exchange(blas_products(), false);
   for (dtype type : float_types) {
     tensor a = random(type, {200, 300}), b = random(type, {70, 300}), one(type, {200, 70}), some(type, {200, 70});
     cpu.matmul(plain, a.v(), false, b.v(), true, one.v(), false);
@@ -114,7 +116,15 @@ TEST_CASE("cpu matmul: the same bits on any number of threads, and for any part 
     }
     CHECK(same_bytes(bt, flipped));
   }
-  blas_products() = true;
+  blas_products() = blas;
+}
+
+TEST_CASE("cpu matmul: through a BLAS, if the build has one") {
+  const bool blas = std::exchange(blas_products(), true);
+  for (dtype type : {dtype::f32, dtype::f64}) {
+    for (int t = 0; t < 8; ++t) check_product(70, 90, 65, type, type, t & 1, t & 2, t & 4);
+  }
+  blas_products() = blas;
 }
 
 TEST_CASE("cpu matmul: large f32 close to f64") {
