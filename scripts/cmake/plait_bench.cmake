@@ -2,12 +2,17 @@
 # not built here; those of bench/grouped_gemm need CUDA and belong to the target `device` (plait_tests.cmake).
 file(GLOB plait_bench_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/bench/*/*.cpp")
 list(FILTER plait_bench_sources EXCLUDE REGEX "/bench/(compile_time|grouped_gemm)/")
+find_package(benchmark QUIET)
+if(NOT TARGET benchmark::benchmark)
+  set(plait_bench_sources) # scripts/test does not install Google Benchmark: benches are for those who have it
+endif()
 foreach(source IN LISTS plait_bench_sources)
   cmake_path(GET source STEM stem)
   cmake_path(GET source PARENT_PATH folder)
   cmake_path(GET folder FILENAME group)
   plait_executable(bench_${group}_${stem} "${source}")
   target_include_directories(bench_${group}_${stem} PRIVATE "${folder}" "${PROJECT_SOURCE_DIR}/kernels")
+  target_link_libraries(bench_${group}_${stem} PRIVATE benchmark::benchmark)
   if(TARGET plait::io)
     target_link_libraries(bench_${group}_${stem} PRIVATE plait::io)
   endif()
