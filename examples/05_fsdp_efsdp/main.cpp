@@ -69,7 +69,7 @@ int main() {
     if (c.rank == 0) c.records = &records;
     bool own = true;
     for (int l = 0; l < layers; ++l) {
-      store.enter_unit(c, l + 1, l + 2);  // gathers the layer, starts gathering the next one
+      store.enter_unit(c, l + 1, l + 1 < layers ? l + 2 : -1);  // gathers the layer, starts gathering the next one
       own = own && experts_are_own(c, store, l);
       store.leave_unit(c, l + 1, l);      // frees it
     }

@@ -80,6 +80,7 @@ foreach(name IN LISTS plait_test_compilers)
 endforeach()
 plait_script_test(layering house layering.py "${PROJECT_SOURCE_DIR}")
 plait_script_test(errors house errors.py "${PROJECT_SOURCE_DIR}")
+plait_script_test(snippets house snippets.py "${PROJECT_SOURCE_DIR}")
 plait_script_test(house_scripts house self_test.py "${CMAKE_CXX_COMPILER}")
 
 # Two translation units that include every header link into one program.

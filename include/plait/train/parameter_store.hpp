@@ -377,8 +377,11 @@ class parameter_store {
 
   void drop(int unit) {
     parameter_unit& u = units[static_cast<std::size_t>(unit)];
-    if (!u.present) return;
-    u.present = false;
+    if (!u.present && !u.started) return;
+    // A gather that was prefetched for nothing still has to arrive: the other ranks take part in it, too.
+    for (parameter_unit::in_flight& f : u.flights) f.group->wait(f.started);
+    u.flights.clear();
+    u.present = u.started = false;
     live_ -= u.gathered_bytes;
     for (int i : u.slots) {
       parameter_slot& s = slots[static_cast<std::size_t>(i)];
