@@ -82,7 +82,9 @@ outcome evaluate(const mesh_shape& mesh, const batch& b, bool prefetch = true, d
 void check_close(const outcome& a, const outcome& b, double tolerance) {
   CHECK(std::abs(a.loss - b.loss) <= tolerance * std::abs(b.loss));
   REQUIRE(a.gradients.size() == b.gradients.size());
-  for (const auto& [name, want] : b.gradients) {
+  for (const auto& entry : b.gradients) {
+    const std::string& name = entry.first;  // clang 14 does not capture structured bindings
+    const std::vector<double>& want = entry.second;
     const std::vector<double>& got = a.gradients.at(name);
     double difference = 0, size = 0;
     for (std::size_t i = 0; i < want.size(); ++i) {
