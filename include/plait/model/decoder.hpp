@@ -97,7 +97,6 @@ class decoder {
   struct tables {
     rope_table cosine, sine;
     segments_table segment_start;
-    tensor<std::uint8_t, extents<dyn, dyn>, uniform_layout_t<mesh, Replicate>> valid;
     const batch* input;
   };
 
@@ -190,9 +189,9 @@ class decoder {
     named_scope scope(c, "mlp");
     auto normed = normalise(c, x, weight<row("model.layers.*.post_attention_layernorm.weight"), Number>(l), config_->rms_epsilon);
     const auto h = enter<at_point<point_of<Model>("model.layers.*.mlp", layer_kind::sparse), Number>>(c, std::move(normed));
-    const auto body = [this, l, &t](context& b, const auto& entered) { return this->template experts<Number>(b, entered, l, t); };
-    auto out = recompute_experts ? recompute(c, [this, l, t](context& b, const auto& e) { return this->template experts<Number>(b, e, l, t); }, h)
-                                 : body(c, h);
+    // By value: a recomputed body outlives this call.
+    const auto body = [this, l, t](context& b, const auto& entered) { return this->template experts<Number>(b, entered, l, t); };
+    auto out = recompute_experts ? recompute(c, body, h) : body(c, h);
     return layer_result{add(c, x, redistribute<stream_layout>(c, out.x)), out.statistics};
   }
 

@@ -25,7 +25,7 @@ inline std::string layer_name_of(const char* pattern_text, int layer) {
   return name;
 }
 
-inline void check_fit(const plan_table& t, const parameter& row, const resolved_parameter& p, const model_numbers& n,
+inline void check_fit(const parameter& row, const resolved_parameter& p, const model_numbers& n,
                       const mesh_shape& mesh, const std::string& name) {
   std::int64_t extent[4] = {};
   for (int d = 0; d < row.rank; ++d) extent[d] = n.extent(row.extent[d]);
@@ -43,7 +43,6 @@ inline void check_fit(const plan_table& t, const parameter& row, const resolved_
     text += std::to_string(extent[d] / unit / sections) + " indivisible units, the axes cut it in " + std::to_string(pieces) + " pieces";
     break;
   }
-  static_cast<void>(t);
   throw plan_misfit(text + "; choose axis sizes that divide it");
 }
 
@@ -78,7 +77,7 @@ inline void build_store(context& c, parameter_store& store, const plan_table& t,
     const resolved_parameter& p = t.at(r, layer);
     parameter_slot s;
     s.name = detail::layer_name_of(row.name, layer);
-    detail::check_fit(t, row, p, n, c.mesh, s.name);
+    detail::check_fit(row, p, n, c.mesh, s.name);
     s.row = r;
     s.layer = layer;
     s.rank = row.rank;
