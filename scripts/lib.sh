@@ -34,6 +34,7 @@ has() {
     libclang-rt-dev) has_sanitizers ;;
     doctest-dev) has_header doctest/doctest.h ;;
     nlohmann-json3-dev) has_header nlohmann/json.hpp ;;
+    libxxhash-dev) has_header xxhash.h ;;
     libcli11-dev) has_header CLI/CLI.hpp ;;
     libfmt-dev) has_header fmt/core.h ;;
     libopenblas-dev) has_header cblas.h || has_header openblas/cblas.h ;;
@@ -85,6 +86,6 @@ need_version() { # need_version name wanted found
   fi
 }
 
-build_packages=(g++ cmake ninja-build nlohmann-json3-dev libcli11-dev libfmt-dev libopenblas-dev)
+build_packages=(g++ cmake ninja-build nlohmann-json3-dev libxxhash-dev libcli11-dev libfmt-dev libopenblas-dev)
 test_packages=("${build_packages[@]}" clang doctest-dev python3)
 sanitizer_packages=("${test_packages[@]}" libclang-rt-dev)

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <map>
 
+#include "plait/io/json_lines.hpp"
 #include "plait/io/names.hpp"
 #include "plait/io/safetensors.hpp"
 
@@ -25,13 +26,12 @@ std::vector<char> whole(plait::context& c, const plait::parameter_slot& s, const
   return out;
 }
 
-plait::io::element element_of(plait::dtype type) { return type == plait::dtype::bf16 ? plait::io::element::bf16 : plait::io::element::f32; }
+}  // namespace
 
-/// config.json with the element type it now has; every other byte as it came.
-std::string config_text(const session& s, plait::dtype type) {
-  std::string text = s.config.raw_text;
+std::string config_text(const plait::io::model_config& config, plait::dtype type) {
+  std::string text = config.raw_text;
   const std::string now = type == plait::dtype::bf16 ? "bfloat16" : "float32";
-  if (now == s.config.dtype) return text;
+  if (now == config.dtype) return text;
   for (const char* key : {"\"dtype\"", "\"torch_dtype\""}) {
     const std::size_t at = text.find(key);
     if (at == std::string::npos) continue;
@@ -43,23 +43,71 @@ std::string config_text(const session& s, plait::dtype type) {
   return text;
 }
 
-}  // namespace
+void write_model_folder(const std::string& folder, const plait::io::model_config& config, plait::dtype type, std::uint64_t file_bytes,
+                        const std::vector<std::pair<std::string, std::string>>& companions, bool writer, const whole_tensor& fetch) {
+  namespace io = plait::io;
+  // Files are filled in the order of names, so a layer's tensors lie together and only few whole tensors are held at a time.
+  std::vector<io::tensor_write> tensors = io::export_tensors(config);
+  std::map<std::string, int> uses;
+  std::vector<std::vector<std::size_t>> files(1);
+  std::uint64_t in_file = 0, total = 0;
+  std::sort(tensors.begin(), tensors.end(), [](const io::tensor_write& a, const io::tensor_write& b) { return a.name < b.name; });
+  const auto header_of = [&](const io::tensor_write& w) { return io::tensor_header{w.name, io::element_of(type), w.shape}; };
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const std::uint64_t bytes = header_of(tensors[i]).bytes();
+    if (in_file > 0 && in_file + bytes > file_bytes) files.emplace_back(), in_file = 0;
+    files.back().push_back(i);
+    in_file += bytes;
+    total += bytes;
+    ++uses[tensors[i].memory_name];
+  }
+  if (writer && io::writes().make_folder(folder.c_str()) != 0 && errno != EEXIST)
+    throw usage_error(folder + ": cannot be created (" + std::strerror(errno) + ")");
+  const auto five = [](std::size_t n) {
+    const std::string digits = std::to_string(n);
+    return std::string(digits.size() < 5 ? 5 - digits.size() : 0, '0') + digits;
+  };
+  std::map<std::string, std::vector<char>> held;
+  std::string map;
+  for (std::size_t f = 0; f < files.size(); ++f) {
+    const std::string name = files.size() == 1 ? "model.safetensors" : "model-" + five(f + 1) + "-of-" + five(files.size()) + ".safetensors";
+    std::vector<io::tensor_header> headers;
+    for (const std::size_t i : files[f]) {
+      headers.push_back(header_of(tensors[i]));
+      map += map.empty() ? "\n    " : ",\n    ";
+      io::append_json_string(map, tensors[i].name);
+      map += ": \"" + name + "\"";
+    }
+    const auto bytes_of = [&](const io::tensor_write& w, auto sink) {
+      auto at = held.find(w.memory_name);
+      if (at == held.end()) at = held.emplace(w.memory_name, fetch(w.memory_name, type)).first;
+      sink(at->second.data() + static_cast<std::size_t>(w.from_offset) * plait::size_of(type));
+      if (--uses[w.memory_name] == 0) held.erase(at);
+    };
+    if (writer) {
+      io::write_safetensors(folder + "/" + name, headers, {{"format", "pt"}}, [&](const io::tensor_header& h, std::size_t i, const io::tensor_sink& sink) {
+        bytes_of(tensors[files[f][i]], [&](const char* data) { sink(data, static_cast<std::size_t>(h.bytes())); });
+      });
+    } else {
+      // The same tensors in the same order, since fetching one takes every rank.
+      for (const std::size_t i : io::file_order(headers)) bytes_of(tensors[files[f][i]], [](const char*) {});
+    }
+  }
+  if (!writer) return;
+  const std::string index = folder + "/model.safetensors.index.json";
+  if (files.size() > 1)
+    io::write_text_file(index, "{\n  \"metadata\": {\n    \"total_size\": " + std::to_string(total) + "\n  },\n  \"weight_map\": {" + map + "\n  }\n}\n");
+  for (const auto& [name, text] : companions) io::write_text_file(folder + "/" + name, text);
+  io::write_text_file(folder + "/config.json", config_text(config, type));
+}
 
 void export_folder(plait::context& c, rank_model& m, const session& s, const std::string& folder) {
-  const plait::dtype type = m.store.types.parameter;
-  std::map<std::string, std::vector<char>> tensors;
-  for (const plait::parameter_slot& slot : m.store.slots) tensors[slot.name] = whole(c, slot, slot.master, type);
-  if (c.rank != 0) return;
-  if (::mkdir(folder.c_str(), 0777) != 0 && errno != EEXIST)
-    throw usage_error("--export " + folder + ": cannot be created (" + std::strerror(errno) + ")");
-  std::vector<plait::io::tensor_to_write> out;
-  for (const plait::io::tensor_write& w : plait::io::export_tensors(s.config)) {
-    const auto at = tensors.find(w.memory_name);
-    if (at == tensors.end()) throw std::logic_error("export: no parameter is named " + w.memory_name);
-    out.push_back({w.name, element_of(type), w.shape, at->second.data() + static_cast<std::size_t>(w.from_offset) * plait::size_of(type)});
-  }
-  plait::io::write_safetensors(folder + "/model.safetensors", out, {{"format", "pt"}});
-  plait::io::write_text_file(folder + "/config.json", config_text(s, type));
+  const auto fetch = [&](const std::string& name, plait::dtype type) {
+    for (const plait::parameter_slot& slot : m.store.slots)
+      if (slot.name == name) return whole(c, slot, slot.master, type);
+    throw std::logic_error("export: no parameter is named " + name);
+  };
+  write_model_folder(folder, s.config, m.store.types.parameter, s.o.export_shard_bytes, s.companions, c.rank == 0, fetch);
 }
 
 void dump(plait::context& c, rank_model& m, const plait::array& logits, const std::string& path) {

@@ -1,5 +1,5 @@
-// The mixture-of-experts trainer. Exit codes: 0 done, 2 bad input (flags, files, plans that do not fit), 1 anything else; the last
-// line on stderr says what was wrong.
+// The mixture-of-experts trainer. Exit codes: 0 done, 2 bad input (flags, files, plans that do not fit), 3 stopped by a signal with the
+// state saved, 1 anything else; the last line on stderr says what was wrong.
 #include <cstdio>
 #include <new>
 
@@ -21,6 +21,7 @@ int main(int argc, char** argv) {
       case trainer::command::eval: return trainer::eval(*options);
       case trainer::command::generate: return trainer::generate(*options);
       case trainer::command::explain: return trainer::explain(*options);
+      case trainer::command::checkpoint: return trainer::checkpoint(*options);
     }
   } catch (const trainer::usage_error& e) {
     return fail(2, e.what());

@@ -113,6 +113,13 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
   train->add_option("--clip", o.clip, "global gradient norm; 0 turns clipping off")->capture_default_str();
   train->add_option("--log", o.log, "JSON Lines, one row a step");
   train->add_option("--export", o.export_to, "write a Hugging Face folder at the end");
+  double export_gigabytes = 5;
+  train->add_option("--export-shard-size", export_gigabytes, "gigabytes in one file of the export, at most")->capture_default_str();
+  train->add_option("--save", o.save_to, "folder for checkpoints of weights, optimizer and position; without --save-every one at the end");
+  train->add_option("--save-every", o.save_every, "steps between two checkpoints");
+  train->add_option("--keep", o.keep, "how many checkpoints stay in the folder; 0: all")->capture_default_str();
+  train->add_flag("--save-wait", o.save_wait, "wait until a checkpoint is on disk instead of writing it beside the next steps");
+  train->add_option("--resume", o.resume_from, "continue from a checkpoint, or from the latest one of a --save folder, under any plan");
   CLI::App* eval = app.add_subcommand("eval", "one forward and backward of all rows; the last line is a JSON object");
   common(eval);
   eval->add_option("--dump", o.dump, "safetensors with logits and grad.<name>, float32");
@@ -121,6 +128,17 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
   generate->add_option("--prompt-ids", ids, "token ids, separated by commas");
   generate->add_option("--prompt", o.prompt, "text (its bytes are the tokens)");
   generate->add_option("--max-new-tokens", o.new_tokens, "tokens to append")->capture_default_str();
+  CLI::App* checkpoint = app.add_subcommand("checkpoint", "look at checkpoints: ls, verify, diff, merge");
+  checkpoint->require_subcommand(1);
+  const auto tool = [&](const char* name, const char* what, int folders) {
+    CLI::App* sub = checkpoint->add_subcommand(name, what);
+    sub->add_option("folders", o.folders, folders == 1 ? "a checkpoint or a --save folder" : "two folders")->required()->expected(folders);
+    sub->callback([&o, name] { o.tool = name; });
+  };
+  tool("ls", "list a folder's checkpoints", 1);
+  tool("verify", "read everything and compare it with the digests that were saved", 1);
+  tool("diff", "compare two checkpoints tensor by tensor, whatever plans wrote them", 2);
+  tool("merge", "CHECKPOINT OUT: one Hugging Face folder from all shards", 2);
   CLI::App* explain = app.add_subcommand("explain", "every parameter and every collective of a step, without running it");
   common(explain);
   explain->add_flag("--json", o.json, "one JSON object");
@@ -133,11 +151,17 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
     if (eval->parsed()) o.run = command::eval;
     if (generate->parsed()) o.run = command::generate;
     if (explain->parsed()) o.run = command::explain;
+    if (checkpoint->parsed()) o.run = command::checkpoint;
     o.dtype = dtype == "bf16" ? plait::training_dtype::bf16 : plait::training_dtype::f32;
     o.recompute = recompute == "layer" ? plait::recomputation::layer : recompute == "experts" ? plait::recomputation::experts : plait::recomputation::none;
     if (ranks != 0 && !mesh.empty()) throw usage_error("--ranks and --mesh say the same thing; give one of them");
     o.mesh = atoms_of(ranks != 0 ? mesh_for(ranks, o.sp, o.ep) : parse_mesh(mesh), o.ep);
     if (o.run == command::generate && o.sp) throw usage_error("generate: --sp is for training; generate under --ep or tp alone");
+    if (o.save_every && *o.save_every < 1) throw usage_error("--save-every: " + std::to_string(*o.save_every) + " is below 1");
+    if (o.keep < 0) throw usage_error("--keep: " + std::to_string(o.keep) + " is negative; 0 keeps all");
+    if (o.save_to.empty() && (o.save_every || o.keep != 0 || o.save_wait)) throw usage_error("--save-every, --keep and --save-wait need --save DIR");
+    if (!(export_gigabytes > 0 && export_gigabytes <= 1e6)) throw usage_error("--export-shard-size: is not a number above 0 and at most 1e6");
+    o.export_shard_bytes = static_cast<std::uint64_t>(export_gigabytes * 1e9);
     if (o.steps < 0) throw usage_error("--steps: " + std::to_string(o.steps) + " is negative");
     if (o.accumulation < 1) throw usage_error("--grad-accumulation: " + std::to_string(o.accumulation) + " is below 1");
     if (o.batch && *o.batch < 1) throw usage_error("--batch: " + std::to_string(*o.batch) + " is below 1");
@@ -154,7 +178,7 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
     }
     for (const char ch : o.prompt) o.prompt_ids.push_back(static_cast<unsigned char>(ch));
     if (o.run == command::generate && o.prompt_ids.empty()) throw usage_error("generate: no prompt; give --prompt TEXT or --prompt-ids 1,2,3");
-    if (o.run != command::train && o.run != command::explain && o.model.empty()) throw usage_error("--model is missing; name a Hugging Face folder");
+    if (o.run != command::train && o.run != command::explain && o.run != command::checkpoint && o.model.empty()) throw usage_error("--model is missing; name a Hugging Face folder");
     if (o.run == command::eval && o.tokens.empty()) throw usage_error("eval: --tokens is missing; name a file of tokens");
     if (o.run == command::explain && (o.rank < 0 || o.rank >= o.mesh.ranks())) throw usage_error("--rank: there is no rank " + std::to_string(o.rank));
     return o;

@@ -16,7 +16,7 @@ struct usage_error : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-enum class command { train, eval, generate, explain };
+enum class command { train, eval, generate, explain, checkpoint };
 
 struct options {
   command run = command::train;
@@ -34,6 +34,15 @@ struct options {
   std::int64_t accumulation = 1;
   plait::recomputation recompute = plait::recomputation::none;
   std::string log, export_to, dump;
+  std::uint64_t export_shard_bytes = 0;  // of one safetensors file of an export
+
+  std::string save_to, resume_from;
+  std::optional<std::int64_t> save_every;
+  std::int64_t keep = 0;
+  bool save_wait = false;
+
+  std::string tool;                 // of checkpoint: ls, verify, diff, merge
+  std::vector<std::string> folders;
 
   std::vector<std::int64_t> prompt_ids;
   std::string prompt;

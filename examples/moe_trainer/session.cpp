@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "plait/io/config.hpp"
+#include "plait/train/load_checkpoint.hpp"
 
 namespace trainer {
 namespace {
@@ -40,6 +41,20 @@ constexpr const char* small_config = R"({
 )";
 constexpr double initial_deviation = 0.05;
 
+/// Files that belong to a model beside its weights and config.json; exports and checkpoints carry them along.
+constexpr const char* companion_names[] = {"generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
+                                           "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja"};
+
+/// Whether a --model folder is a checkpoint of ours or a folder of them.
+bool is_checkpoint(const std::string& folder) { return plait::io::holds_manifest(folder) || !plait::io::steps_in(folder).empty(); }
+
+plait::io::checkpoint open_saved(const std::string& path) {
+  std::vector<std::string> passed_over;
+  const std::string folder = plait::io::latest_checkpoint(path, &passed_over);
+  for (const std::string& why : passed_over) std::fprintf(stderr, "moe_trainer: note: passed over: %s\n", why.c_str());
+  return plait::io::open_checkpoint(folder);
+}
+
 }  // namespace
 
 const plait::family& family_named(const std::string& name) {
@@ -60,18 +75,50 @@ const plait::family& family_named(const std::string& name) {
 }
 
 session::session(const options& from) : o(from) {
-  if (o.model.empty()) {
+  const std::string saved_in = !o.resume_from.empty() ? o.resume_from : o.model;
+  const bool shards = o.resume_from.empty() && !o.model.empty() && plait::io::holds_shards(o.model);
+  const bool ours = !o.resume_from.empty() || (!o.model.empty() && is_checkpoint(o.model));
+  if (ours) {
+    saved = std::make_unique<plait::io::checkpoint>(open_saved(saved_in));
+    plait::io::checkpoint_reader reader(*saved);
+    for (std::size_t f = 0; f < saved->m.files.size(); ++f) {
+      if (saved->m.files[f].header != 0) continue;
+      const std::string& name = saved->m.files[f].name;
+      if (name == "config.json") config = plait::io::parse_config(saved->path + "/config.json", reader.read_file(static_cast<int>(f)));
+      else companions.emplace_back(name, reader.read_file(static_cast<int>(f)));
+    }
+    if (config.layers == 0) throw plait::io::input_error(saved->path, "files", "has no config.json; use another checkpoint");
+    if (!o.resume_from.empty() && !o.model.empty()) {
+      const plait::io::model_config asked = plait::io::read_config(o.model);
+      plait::io::require_model(*saved, asked, false);  // the diff, if it is another model
+      config = asked;
+    }
+    plait::io::require_model(*saved, config, resumes());
+  } else if (o.model.empty()) {
     config = plait::io::parse_config("the built-in small model", small_config);
   } else {
     config = plait::io::read_config(o.model);
+    read_companions(o.model);
+    if (shards) {
+      saved = std::make_unique<plait::io::checkpoint>(plait::io::open_shards(o.model));
+      plait::io::require_model(*saved, config, false);
+    }
   }
   family = &family_named(config.family);
   plan = &plait::choose_plan(*family, o.sp, o.ep, o.dtype);
   for (const bool sparse : config.sparse_layer) sparse_layers += sparse;
-  if (!o.model.empty() && o.run != command::explain) {
+  if (saved == nullptr && !o.model.empty() && o.run != command::explain) {
     folder = std::make_unique<plait::io::hf_folder>(o.model);
     const plait::io::checkpoint_report report = plait::io::check_checkpoint(*folder, config);
     for (const std::string& warning : report.warnings) std::fprintf(stderr, "moe_trainer: note: %s\n", warning.c_str());
+  }
+}
+
+void session::read_companions(const std::string& model) {
+  for (const char* name : companion_names) {
+    const std::string path = model + "/" + name;
+    if (::access(path.c_str(), R_OK) == 0)
+      companions.emplace_back(name, plait::io::read_text_file(plait::io::resolve_inside(model, name, model, ""), 256u << 20, path));
   }
 }
 
@@ -79,7 +126,8 @@ rank_model::rank_model(plait::context& c, const session& s) {
   const unsigned cores = std::max(1u, std::thread::hardware_concurrency());
   c.exec.threads = s.o.threads > 0 ? s.o.threads : std::max(1, static_cast<int>(cores) / c.mesh.ranks());
   plait::build_store(c, store, *s.plan->table(), plait::numbers_of(s.config));
-  if (s.folder != nullptr) plait::load_weights(c, store, *s.folder, s.config);
+  if (s.saved != nullptr) plait::load_checkpoint(c, store, *s.saved, s.resumes());
+  else if (s.folder != nullptr) plait::load_weights(c, store, *s.folder, s.config);
   else plait::initialise_weights(c, store, s.o.seed, initial_deviation);
   model = s.plan->make(s.config, store, {s.o.recompute});
 }
@@ -110,13 +158,13 @@ token_source::token_source(const session& s, const std::string& path) {
   rows_per_step_ = s.o.batch.value_or(all_.rows);
 }
 
-plait::batch token_source::at(std::int64_t step) const {
+plait::batch token_source::at(std::int64_t first) const {
   if (rows_per_step_ == all_.rows) return all_;
   plait::batch b;
   b.columns = all_.columns;
   b.rows = rows_per_step_;
   for (std::int64_t r = 0; r < rows_per_step_; ++r) {
-    const plait::batch row = all_.slice((step * rows_per_step_ + r) % all_.rows, 1);
+    const plait::batch row = all_.slice((first + r) % all_.rows, 1);
     const auto append = [](const auto& from, auto& to) { to.insert(to.end(), from.begin(), from.end()); };
     append(row.ids, b.ids);
     append(row.labels, b.labels);

@@ -7,6 +7,7 @@
 #include "families.hpp"
 #include "options.hpp"
 #include "plait/comm/rank_threads.hpp"
+#include "plait/io/checkpoint.hpp"
 #include "plait/io/hf_folder.hpp"
 #include "plait/io/tokens.hpp"
 #include "plait/train/load.hpp"
@@ -14,18 +15,28 @@
 
 namespace trainer {
 
+inline constexpr int exit_stopped = 3;  // a signal came, the run's state is saved
+
 const plait::backend& backend();
 
 /// Everything that is known before the ranks start.
 struct session {
   const options& o;
   plait::io::model_config config;
-  std::unique_ptr<plait::io::hf_folder> folder;  // null: fresh weights
+  std::unique_ptr<plait::io::hf_folder> folder;              // where the weights come from, if either;
+  std::unique_ptr<plait::io::checkpoint> saved;              // otherwise they are fresh
+  std::vector<std::pair<std::string, std::string>> companions;  // tokenizer and generation files that go with the model: name, bytes
   const plait::family* family = nullptr;
   const plait::plan_choice* plan = nullptr;
   std::int64_t sparse_layers = 0;
 
+  /// Whether `saved` is continued, with its optimizer's state, rather than only its weights used.
+  bool resumes() const { return saved != nullptr && !o.resume_from.empty(); }
+
   explicit session(const options& from);
+
+ private:
+  void read_companions(const std::string& model);
 };
 
 /// One rank's model: its shards and the plan's instantiation.
@@ -43,8 +54,9 @@ void on_every_rank(const session& s, const std::function<void(plait::context&, r
 class token_source {
  public:
   token_source(const session& s, const std::string& path);
-  /// The rows of step `step` (from 0): all of them, or the next --batch ones, wrapping.
-  plait::batch at(std::int64_t step) const;
+  /// The rows from `first` on, wrapping: all of them, or --batch ones.
+  plait::batch at(std::int64_t first) const;
+  std::int64_t rows_per_step() const { return rows_per_step_; }
 
  private:
   plait::batch all_;
@@ -58,5 +70,6 @@ int train(const options& o);
 int eval(const options& o);
 int generate(const options& o);
 int explain(const options& o);
+int checkpoint(const options& o);
 
 }  // namespace trainer

@@ -3,10 +3,12 @@
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 
 #include "export.hpp"
 #include "plait/io/json_lines.hpp"
+#include "plait/train/save.hpp"
 #include "session.hpp"
 
 namespace trainer {
@@ -58,22 +60,114 @@ void print_step(std::int64_t step, std::int64_t steps, const plait::step_result&
   std::fflush(stdout);
 }
 
+/// Set by SIGINT and SIGTERM: the step that runs is finished, a checkpoint is saved, the program ends.
+volatile std::sig_atomic_t stop_asked = 0;
+
+class signal_guard {
+ public:
+  explicit signal_guard(bool active) : active_(active) {
+    if (!active_) return;
+    stop_asked = 0;
+    struct sigaction action {};
+    action.sa_handler = [](int) { stop_asked = 1; };
+    action.sa_flags = static_cast<int>(SA_RESETHAND);  // the second signal ends the program at once
+    ::sigaction(SIGINT, &action, &interrupt_);
+    ::sigaction(SIGTERM, &action, &terminate_);
+  }
+  signal_guard(const signal_guard&) = delete;
+  signal_guard& operator=(const signal_guard&) = delete;
+  ~signal_guard() {
+    if (!active_) return;
+    ::sigaction(SIGINT, &interrupt_, nullptr);
+    ::sigaction(SIGTERM, &terminate_, nullptr);
+  }
+
+ private:
+  bool active_;
+  struct sigaction interrupt_ {}, terminate_ {};
+};
+
+std::string plan_text(const options& o) {
+  return fmt::format("{}{}, fsdp {} x {}, tp {}", o.sp ? "sequence parallel" : "tensor parallel", o.ep ? " + expert parallel" : "", o.mesh.size[0],
+                     o.mesh.size[1], o.mesh.size[2]);
+}
+
+/// What does not change from save to save.
+plait::save_facts facts_of(const session& s) {
+  plait::save_facts f;
+  f.family = s.config.family;
+  f.plan = plan_text(s.o);
+  f.element_types = s.o.dtype == plait::training_dtype::bf16 ? "bf16" : "f32";
+  f.axes = {"fsdp_outer", "fsdp_inner", "tp"};
+  f.files.emplace_back("config.json", s.config.raw_text);
+  f.files.insert(f.files.end(), s.companions.begin(), s.companions.end());
+  return f;
+}
+
+/// Refuses a --save folder in which steps of another run, or later ones of this run, would be in the way.
+void require_room(const options& o, const plait::io::checkpoint_store& store, std::int64_t done) {
+  const std::vector<std::int64_t> steps = store.steps();
+  if (steps.empty() || (!o.resume_from.empty() && steps.back() <= done)) return;
+  throw usage_error(fmt::format("--save {}: holds a checkpoint of step {}{}", o.save_to, steps.back(),
+                                o.resume_from.empty() ? fmt::format("; continue it with --resume {} or choose another folder", o.save_to)
+                                                      : fmt::format(", later than step {} which is continued; remove it or choose another folder", done)));
+}
+
+/// What the run's saves came to; written by rank 0.
+struct save_tally {
+  std::int64_t saved = 0, failed = 0, last = -1;
+};
+
+void report(const options& o, const std::optional<plait::save_outcome>& outcome, save_tally& tally) {
+  if (!outcome) return;
+  if (::isatty(1) != 0) fmt::print("\r\033[K");
+  if (outcome->error.empty()) {
+    ++tally.saved;
+    tally.last = outcome->step;
+    fmt::print("saved step {} to {} ({:.1f} MB, {:.2f} s)\n", outcome->step, o.save_to, static_cast<double>(outcome->bytes) / 1e6, outcome->seconds);
+  } else {
+    ++tally.failed;
+    std::fflush(stdout);
+    fmt::print(stderr, "moe_trainer: step {} was not saved: {}; training goes on\n", outcome->step, outcome->error);
+  }
+  std::fflush(stdout);
+}
+
 }  // namespace
 
 int train(const options& o) {
   if (o.tokens.empty()) throw usage_error("train: --tokens is missing; name a file of tokens or text, such as examples/data/verse.txt");
   require_writable("--log", o.log);
   require_writable("--export", o.export_to);
+  require_writable("--save", o.save_to);
   options local = o;
   if (!local.sequence) local.sequence = 64;
   const session s(local);
   const token_source tokens(s, local.tokens);
+  plait::io::training_state begun;
+  begun.seed = o.seed;
+  if (s.resumes()) begun = s.saved->m.training;
+  std::optional<plait::io::checkpoint_store> checkpoints;
+  if (!o.save_to.empty()) {
+    checkpoints.emplace(o.save_to);
+    require_room(o, *checkpoints, begun.step);
+  }
   std::FILE* log = nullptr;
-  if (!o.log.empty() && (log = std::fopen(o.log.c_str(), "w")) == nullptr) throw usage_error("--log " + o.log + ": cannot be written");
+  if (!o.log.empty() && (log = std::fopen(o.log.c_str(), s.resumes() ? "a" : "w")) == nullptr) throw usage_error("--log " + o.log + ": cannot be written");
+  const signal_guard signals(checkpoints.has_value());
+  save_tally tally;
+  bool stopped = false;
 
   on_every_rank(s, [&](plait::context& c, rank_model& m) {
-    if (c.rank == 0) print_plan(s, m.store);
-    for (std::int64_t step = 1; step <= o.steps; ++step) {
+    if (c.rank == 0) {
+      print_plan(s, m.store);
+      if (s.resumes())
+        fmt::print("continued from step {} ({}; saved under {})\n", begun.step, s.saved->path, s.saved->m.plan);
+    }
+    plait::checkpoint_saver saver(checkpoints ? &*checkpoints : nullptr, o.save_to, {plait::io::default_block_bytes, o.keep});
+    plait::save_facts facts = facts_of(s);
+    plait::io::training_state& state = facts.training = begun;
+    while (state.step < o.steps) {
       const auto before = clock::now();
       c.seconds_communicating = 0;
       plait::step_options options;
@@ -81,29 +175,59 @@ int train(const options& o) {
       options.clip = o.clip;
       options.adamw.learning_rate = o.learning_rate;
       options.adamw.weight_decay = o.weight_decay;
-      options.adamw.step = step;
+      options.adamw.step = state.step + 1;
       options.aux_coefficient = s.config.aux_weight();
       options.sparse_layers = s.sparse_layers;
-      const plait::step_result r = plait::train_step(c, *m.model, m.store, tokens.at(step - 1), options);
-      if (c.rank != 0) continue;
-      const double seconds = std::chrono::duration<double>(clock::now() - before).count();
-      print_step(step, o.steps, r, seconds, c.seconds_communicating);
-      if (log == nullptr) continue;
-      const expert_load load = load_of(r.expert_choices);
-      plait::io::json_line row;
-      row.add("step", step).add("loss", r.loss).add("aux_loss", r.aux_loss).add("grad_norm", r.gradient_norm);
-      row.add("clip_factor", o.clip > 0 ? std::min(1.0, o.clip / (r.gradient_norm + 1e-6)) : 1.0).add("lr", o.learning_rate);
-      row.add("tokens", r.tokens).add("tokens_seen", r.tokens * step).add("tokens_per_second", static_cast<double>(r.tokens) / seconds);
-      row.add("seconds", seconds).add("seconds_compute", seconds - c.seconds_communicating).add("seconds_communication", c.seconds_communicating);
-      row.add("expert_load_max_over_mean", load.max_over_mean).add("experts_without_tokens", static_cast<std::int64_t>(load.idle));
-      row.add("gathered_bytes_peak", m.store.peak_gathered_bytes()).add("memory_peak_bytes", c.memory.peak);
-      std::fprintf(log, "%s\n", row.text().c_str());
-      std::fflush(log);
+      const plait::step_result r = plait::train_step(c, *m.model, m.store, tokens.at(state.rows_seen), options);
+      ++state.step;
+      state.rows_seen += tokens.rows_per_step();
+      state.tokens_seen += r.tokens;
+      if (c.rank == 0) {
+        const double seconds = std::chrono::duration<double>(clock::now() - before).count();
+        print_step(state.step, o.steps, r, seconds, c.seconds_communicating);
+        if (log != nullptr) {
+          const expert_load load = load_of(r.expert_choices);
+          plait::io::json_line row;
+          row.add("step", state.step).add("loss", r.loss).add("aux_loss", r.aux_loss).add("grad_norm", r.gradient_norm);
+          row.add("clip_factor", o.clip > 0 ? std::min(1.0, o.clip / (r.gradient_norm + 1e-6)) : 1.0).add("lr", o.learning_rate);
+          row.add("tokens", r.tokens).add("tokens_seen", state.tokens_seen).add("tokens_per_second", static_cast<double>(r.tokens) / seconds);
+          row.add("seconds", seconds).add("seconds_compute", seconds - c.seconds_communicating).add("seconds_communication", c.seconds_communicating);
+          row.add("expert_load_max_over_mean", load.max_over_mean).add("experts_without_tokens", static_cast<std::int64_t>(load.idle));
+          row.add("gathered_bytes_peak", m.store.peak_gathered_bytes()).add("memory_peak_bytes", c.memory.peak);
+          std::fprintf(log, "%s\n", row.text().c_str());
+          std::fflush(log);
+        }
+      }
+      if (!checkpoints) continue;
+      // Every rank must see the signal at the same step.
+      const bool stop = plait::parameter_store::reduce_scalar(c, stop_asked != 0 ? 1.0 : 0.0) > 0;
+      const bool due = stop || state.step == o.steps || (o.save_every && state.step % *o.save_every == 0);
+      std::optional<plait::save_outcome> outcome = due || o.save_wait ? saver.finish(c) : saver.poll(c);
+      if (c.rank == 0) report(o, outcome, tally);
+      if (due) {
+        outcome = saver.begin(c, m.store, facts);
+        if (!outcome && o.save_wait) outcome = saver.finish(c);
+        if (c.rank == 0) report(o, outcome, tally);
+      }
+      if (stop) {
+        if (c.rank == 0) stopped = state.step < o.steps;
+        break;
+      }
     }
+    const std::optional<plait::save_outcome> outcome = saver.finish(c);
+    if (c.rank == 0) report(o, outcome, tally);
+    if (c.rank == 0 && begun.step >= o.steps) fmt::print("step {} is done already; --steps is the number of the last step\n", begun.step);
     if (!o.export_to.empty()) export_folder(c, m, s, o.export_to);
   });
   if (log != nullptr && std::fclose(log) != 0) throw std::runtime_error("--log " + o.log + ": could not be written to the end");
   if (!o.export_to.empty()) fmt::print("exported {}\n", o.export_to);
+  if (tally.failed > 0)
+    throw std::runtime_error(fmt::format("{} of {} checkpoints could not be saved (see above); {}", tally.failed, tally.failed + tally.saved,
+                                         tally.last >= 0 ? fmt::format("the latest is step {}", tally.last) : "none was"));
+  if (stopped) {
+    fmt::print(stderr, "moe_trainer: stopped by a signal after step {}, which is saved; continue with --resume {}\n", tally.last, o.save_to);
+    return exit_stopped;
+  }
   return 0;
 }
 

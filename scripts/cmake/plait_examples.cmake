@@ -22,7 +22,7 @@ endforeach()
 # A family NAME is families/NAME.cpp and families/NAME_*.cpp; the other files learn which are built from PLAIT_FAMILY_<NAME>=1.
 file(GLOB plait_trainer_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/examples/moe_trainer/*.cpp")
 if(plait_trainer_sources)
-  plait_require(TARGET plait::io PACKAGE nlohmann-json3-dev FOR moe_trainer OPTION PLAIT_BUILD_EXAMPLES)
+  plait_require(TARGET plait::io PACKAGE "nlohmann-json3-dev libxxhash-dev" FOR moe_trainer OPTION PLAIT_BUILD_EXAMPLES)
   find_package(fmt QUIET)
   plait_require(TARGET fmt::fmt PACKAGE libfmt-dev FOR moe_trainer OPTION PLAIT_BUILD_EXAMPLES)
   find_package(CLI11 QUIET)

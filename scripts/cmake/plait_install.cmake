@@ -30,5 +30,6 @@ configure_package_config_file("${PROJECT_SOURCE_DIR}/scripts/cmake/plaitConfig.c
 write_basic_package_version_file("${PROJECT_BINARY_DIR}/plaitConfigVersion.cmake"
   COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
 install(FILES "${PROJECT_BINARY_DIR}/plaitConfig.cmake" "${PROJECT_BINARY_DIR}/plaitConfigVersion.cmake"
-  "${PROJECT_SOURCE_DIR}/scripts/cmake/plait_json.cmake" DESTINATION "${plait_cmake_dir}")
+  "${PROJECT_SOURCE_DIR}/scripts/cmake/plait_json.cmake" "${PROJECT_SOURCE_DIR}/scripts/cmake/plait_xxhash.cmake"
+  DESTINATION "${plait_cmake_dir}")
 install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DATADIR}/doc/plait")

@@ -26,9 +26,10 @@ target_compile_features(plait INTERFACE cxx_std_20)
 target_link_libraries(plait INTERFACE Threads::Threads)
 
 include(plait_json)
-if(TARGET nlohmann_json::nlohmann_json)
+include(plait_xxhash)
+if(TARGET nlohmann_json::nlohmann_json AND TARGET plait_xxhash::xxhash)
   plait_component(plait_io io "${PROJECT_SOURCE_DIR}/include" ${plait_io_headers})
-  target_link_libraries(plait_io INTERFACE plait nlohmann_json::nlohmann_json)
+  target_link_libraries(plait_io INTERFACE plait nlohmann_json::nlohmann_json plait_xxhash::xxhash)
 endif()
 
 # CUDA. CMake 3.25 does not know C++20 for nvcc 13: our own CUDA targets pass the flag themselves (plait_own.cmake).

@@ -27,7 +27,7 @@ POSIX = re.compile(r"^(fcntl|unistd|dirent|pthread|sched)\.h$|^sys/[a-z]+\.h$")
 VECTOR = re.compile(r"^(immintrin|arm_neon|x86intrin)\.h$")
 # What a folder may include besides the standard library and plait.
 OUTSIDE = {
-    "io": lambda name: name.startswith("nlohmann/") or POSIX.match(name),
+    "io": lambda name: name.startswith("nlohmann/") or name == "xxhash.h" or POSIX.match(name),
     "cpu": lambda name: name == "cblas.h" or VECTOR.match(name),
     "runtime": lambda name: POSIX.match(name),
 }

@@ -12,11 +12,13 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 
 #include "plait/io/error.hpp"
+#include "plait/io/write_layer.hpp"
 
 namespace plait::inline v0_1::io {
 
@@ -114,6 +116,54 @@ inline std::string read_text_file(const std::string& path, std::uint64_t limit, 
   return text;
 }
 
+/// A new file open for writing, at its final path. Nothing is removed on failure: its folder is its owner's business.
+class new_file {
+ public:
+  explicit new_file(std::string path) : path_(std::move(path)) {
+    int fd;
+    do {
+      fd = writes().create(path_.c_str());
+    } while (fd < 0 && errno == EINTR);
+    if (fd < 0) fail("creating the file", errno);
+    file_ = fd;
+  }
+  new_file(const new_file&) = delete;
+  new_file& operator=(const new_file&) = delete;
+  ~new_file() {
+    if (file_ >= 0) writes().close(file_);
+  }
+  void write(const void* data, std::size_t count) {
+    const char* from = static_cast<const char*>(data);
+    while (count > 0) {
+      const ssize_t put = writes().write(file_, from, std::min(count, std::size_t{1} << 30));
+      if (put < 0 && errno == EINTR) continue;
+      if (put < 0) fail("writing", errno);
+      from += put;
+      count -= static_cast<std::size_t>(put);
+    }
+  }
+  void write(std::string_view text) { write(text.data(), text.size()); }
+  /// On the device when this returns. A failed fsync is final: trying again would only forget the loss.
+  void finish() {
+    if (writes().sync(file_) != 0) fail("fsync", errno);
+    if (writes().close(std::exchange(file_, -1)) != 0) fail("closing", errno);
+  }
+
+ private:
+  [[noreturn]] void fail(std::string_view what, int code) { throw output_error(path_, what, detail::system_text(code)); }
+  std::string path_;
+  int file_ = -1;
+};
+
+/// Makes the names in a folder durable.
+inline void sync_folder(const std::string& path) {
+  const int fd = writes().open_folder(path.c_str());
+  if (fd < 0) throw output_error(path, "opening the folder", detail::system_text(errno));
+  const int result = writes().sync(fd), code = errno;
+  writes().close(fd);
+  if (result != 0 && code != EINVAL) throw output_error(path, "fsync of the folder", detail::system_text(code));
+}
+
 /// A new file that appears under its name only when `commit` succeeds; otherwise nothing is left behind.
 class output_file {
  public:
@@ -124,50 +174,33 @@ class output_file {
     const std::string name = slash == std::string::npos ? path_ : path_.substr(slash + 1);
     if (name.empty() || path_.find('\0') != std::string::npos)
       throw output_error(path_, "creating the file", "not a usable file name");
-    for (int attempt = 0;; ++attempt) {
-      temporary_ =
-          folder_ + "/." + name.substr(0, 180) + ".partial-" + std::to_string(::getpid()) + "-" + std::to_string(counter++);
-      const int fd = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-      if (fd >= 0) {
-        file_ = detail::descriptor(fd);
-        return;
-      }
-      if ((errno != EEXIST && errno != EINTR) || attempt == 100) fail("creating the file", errno);
+    temporary_ = folder_ + "/." + name.substr(0, 180) + ".partial-" + std::to_string(::getpid()) + "-" + std::to_string(counter++);
+    try {
+      file_.emplace(temporary_);
+    } catch (const output_error&) {
+      throw output_error(path_, "creating the file", detail::system_text(errno));
     }
   }
   output_file(const output_file&) = delete;
   output_file& operator=(const output_file&) = delete;
   ~output_file() {
-    if (!committed_ && file_.get() >= 0) ::unlink(temporary_.c_str());
+    if (!committed_ && file_) writes().remove_file(temporary_.c_str());
   }
-  void write(const void* data, std::size_t count) {
-    const char* from = static_cast<const char*>(data);
-    while (count > 0) {
-      const ssize_t put = ::write(file_.get(), from, std::min(count, std::size_t{1} << 30));
-      if (put < 0 && errno == EINTR) continue;
-      if (put < 0) fail("writing", errno);
-      from += put;
-      count -= static_cast<std::size_t>(put);
-    }
-  }
-  void write(std::string_view text) { write(text.data(), text.size()); }
+  void write(const void* data, std::size_t count) { file_->write(data, count); }
+  void write(std::string_view text) { file_->write(text); }
   void commit() {
-    if (::fsync(file_.get()) != 0) fail("fsync", errno);
-    if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail("renaming", errno);
+    file_->finish();
+    if (writes().rename(temporary_.c_str(), path_.c_str()) != 0)
+      throw output_error(path_, "renaming", detail::system_text(errno));
     committed_ = true;
-    if (file_.close() != 0) fail("closing", errno);
-    const detail::descriptor folder(::open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (folder.get() < 0) fail("opening the folder", errno);
-    if (::fsync(folder.get()) != 0 && errno != EINVAL) fail("fsync of the folder", errno);
+    sync_folder(folder_);
   }
 
  private:
-  [[noreturn]] void fail(std::string_view what, int code) { throw output_error(path_, what, detail::system_text(code)); }
-
   std::string path_;
   std::string folder_;
   std::string temporary_;
-  detail::descriptor file_;
+  std::optional<new_file> file_;
   bool committed_ = false;
 };
 

@@ -1,6 +1,8 @@
 #pragma once
-// The JSON parser behind plait/io, on nlohmann's SAX parser. Include this in ONE .cpp file of a program that reads
-// models (every other file includes only the headers it needs, none of which includes nlohmann).
+// What plait/io takes from other libraries: the JSON parser (nlohmann's SAX parser), digests (xxHash) and, where it is found,
+// none of which includes any of them.
+#include <xxhash.h>
+
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -9,6 +11,7 @@
 #include <string_view>
 
 #include "plait/io/error.hpp"
+#include "plait/io/hash.hpp"
 #include "plait/io/json.hpp"
 
 namespace plait::inline v0_1::io {
@@ -68,6 +71,13 @@ void parse_json(std::string_view file, std::string_view field, std::string_view 
   if (!whole) throw input_error(file, field, "is not valid JSON");
 }
 
+template <class>
+digest digest_of(const void* data, std::size_t count) {
+  const XXH128_hash_t hash = XXH3_128bits(data, count);
+  return {hash.high64, hash.low64};
+}
+
+template digest digest_of<void>(const void*, std::size_t);
 template void parse_json<void>(std::string_view, std::string_view, std::string_view, int, json_events&);
 
 }  // namespace plait::inline v0_1::io

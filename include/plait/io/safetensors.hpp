@@ -426,6 +426,8 @@ class safetensors_file {
                                      [&](std::uint32_t i, std::string_view n) { return entries_[i].name < n; });
     return at != by_name_.end() && entries_[*at].name == name ? &entries_[*at] : nullptr;
   }
+  /// Where the data begin in the file.
+  std::uint64_t data_begin() const { return data_; }
   /// How many bytes of tensor data were read so far.
   std::uint64_t bytes_read() const { return bytes_read_.load(std::memory_order_relaxed); }
 

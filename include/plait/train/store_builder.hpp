@@ -107,8 +107,8 @@ inline void build_store(context& c, parameter_store& store, const plan_table& t,
 }
 
 /// Calls visit(start[], count[], element offset in the shard) for every box of a slot's storage shard, in memory order.
-template <class Visit>
-void for_each_box(const parameter_slot& s, Visit visit) {
+template <class Slot, class Visit>
+void for_each_box(const Slot& s, Visit visit) {
   if (s.storage_local.size() == 0) return;
   std::int64_t start[4] = {}, count[4] = {};
   int at[4] = {};

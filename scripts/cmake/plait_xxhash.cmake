@@ -1,0 +1,11 @@
+# Defines plait_xxhash::xxhash. Used by the build and, installed beside plaitConfig.cmake, by find_package(plait COMPONENTS io).
+if(NOT TARGET plait_xxhash::xxhash)
+  find_path(PLAIT_XXHASH_INCLUDE_DIR xxhash.h)
+  find_library(PLAIT_XXHASH_LIBRARY xxhash)
+  mark_as_advanced(PLAIT_XXHASH_INCLUDE_DIR PLAIT_XXHASH_LIBRARY)
+  if(PLAIT_XXHASH_INCLUDE_DIR AND PLAIT_XXHASH_LIBRARY)
+    add_library(plait_xxhash::xxhash INTERFACE IMPORTED)
+    target_include_directories(plait_xxhash::xxhash INTERFACE "${PLAIT_XXHASH_INCLUDE_DIR}")
+    target_link_libraries(plait_xxhash::xxhash INTERFACE "${PLAIT_XXHASH_LIBRARY}")
+  endif()
+endif()
