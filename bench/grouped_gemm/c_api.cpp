@@ -15,6 +15,8 @@ plait::kernels::grouped_gemm_shape shape_of(const int* offsets, int experts, std
 }
 }  // namespace
 
+extern "C" int plait_queue_words() { return plait::kernels::queue_words; }
+
 extern "C" const char* plait_forward(const int* offsets, int experts, std::int64_t rows, int in, int out, const void* x,
                                      const void* w, void* y, unsigned* queue, CUstream_st* stream) {
   return plait::kernels::grouped_forward(shape_of(offsets, experts, rows, in, out, queue), x, w, y, stream);

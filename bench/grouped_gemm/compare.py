@@ -69,7 +69,7 @@ def main():
     bandwidth = 2 * 2 * block.numel() / median([timed(lambda: other.copy_(block)) for _ in range(12)]) / 1e9
     del block, other
     print(f"copy {bandwidth:.2f} TB/s (read + written)")
-    queue = torch.zeros(2, dtype=torch.int32, device="cuda")
+    queue = torch.zeros(library.plait_queue_words(), dtype=torch.int32, device="cuda")
     stream = torch.cuda.current_stream().cuda_stream
     ratios = {}
 

@@ -196,13 +196,13 @@ int main(int argc, char** argv) {
   std::printf("copy %.2f TB/s (read + written)\n", bandwidth);
 
   unsigned* queue = nullptr;
-  CUDA(cudaMalloc(reinterpret_cast<void**>(&queue), 8));
-  CUDA(cudaMemset(queue, 0, 8));
+  CUDA(cudaMalloc(reinterpret_cast<void**>(&queue), queue_words * sizeof(unsigned)));
+  CUDA(cudaMemset(queue, 0, queue_words * sizeof(unsigned)));
   std::uint64_t shuffle = 7;
   dense_product dense;
   CUDA(cublasLtCreate(&dense.handle));
   CUDA(cudaMalloc(&dense.workspace, dense_product::workspace_bytes));
-  const char* tile_names[] = {"auto", "c256", "c192", "p192", "p128", "update", "add"};
+  const char* tile_names[] = {"auto", "c256", "c192", "p192", "p128", "update", "add", "portable"};
   const char* product_names[] = {"fwd", "dgrad", "wgrad"};
   std::map<std::string, mean> to_dense, to_bound;
 
@@ -261,7 +261,8 @@ int main(int argc, char** argv) {
         for (int product = 0; product < 3; ++product) {
           if (!listed(only, product_names[product])) continue;
           for (int tile = tiles ? 1 : 0; tile < (tiles ? static_cast<int>(tile_choice::count) : 1); ++tile) {
-            if (tile != 0 && (product == 2) != (tile >= static_cast<int>(tile_choice::ping_pong_192_update))) continue;
+            const bool any = static_cast<tile_choice>(tile) == tile_choice::portable;
+            if (tile != 0 && !any && (product == 2) != (tile >= static_cast<int>(tile_choice::ping_pong_192_update))) continue;
             runners.push_back({product, static_cast<tile_choice>(tile), {}});
           }
         }

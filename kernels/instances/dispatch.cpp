@@ -15,26 +15,38 @@ using entry = const char* (*)(const arguments&);
 
 constexpr int choices = static_cast<int>(tile_choice::count);
 constexpr entry rows_k[choices] = {nullptr, grouped_gemm::rows_k_cooperative_256, grouped_gemm::rows_k_cooperative_192,
-                                   grouped_gemm::rows_k_ping_pong_192, grouped_gemm::rows_k_ping_pong_128};
+                                   grouped_gemm::rows_k_ping_pong_192, grouped_gemm::rows_k_ping_pong_128, nullptr, nullptr,
+                                   grouped_gemm::rows_k_portable};
 constexpr entry rows_n[choices] = {nullptr, grouped_gemm::rows_n_cooperative_256, grouped_gemm::rows_n_cooperative_192,
-                                   grouped_gemm::rows_n_ping_pong_192, grouped_gemm::rows_n_ping_pong_128};
+                                   grouped_gemm::rows_n_ping_pong_192, grouped_gemm::rows_n_ping_pong_128, nullptr, nullptr,
+                                   grouped_gemm::rows_n_portable};
 constexpr entry depth_mn[choices] = {nullptr, nullptr, nullptr, nullptr, nullptr, grouped_gemm::depth_ping_pong_192_update,
-                                     grouped_gemm::depth_ping_pong_192_add};
+                                     grouped_gemm::depth_ping_pong_192_add, grouped_gemm::depth_portable};
 
-// Multiprocessors of the current device; 0 where the kernels cannot run.
-int multiprocessors() {
-  static thread_local int known_device = -1;
-  static thread_local int known = 0;
-  int device = 0;
-  if (cudaGetDevice(&device) != cudaSuccess) return 0;
-  if (device == known_device) return known;
+struct device {
+  int multiprocessors = 0;  // 0: none that can run the kernels
+  bool hopper = false;
+};
+
+// The current device; asked once a thread and device.
+device current_device() {
+  static thread_local int known_number = -1;
+  static thread_local device known;
+  int number = 0;
+  if (cudaGetDevice(&number) != cudaSuccess) return {};
+  if (number == known_number) return known;
   int count = 0;
   int capability = 0;
-  if (cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) != cudaSuccess) return 0;
-  if (cudaDeviceGetAttribute(&capability, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess) return 0;
-  known_device = device;
-  known = capability == 9 ? count : 0;
+  if (cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, number) != cudaSuccess) return {};
+  if (cudaDeviceGetAttribute(&capability, cudaDevAttrComputeCapabilityMajor, number) != cudaSuccess) return {};
+  known_number = number;
+  known = {capability >= 8 ? count : 0, capability == 9};
   return known;
+}
+
+// The tables are for Hopper.
+tile_choice known_choice(tile_choice tile) {
+  return tile == tile_choice::automatic && !current_device().hopper ? tile_choice::portable : tile;
 }
 
 const char* check(const grouped_gemm_shape& shape, const void* a, const void* b, const void* d) {
@@ -48,10 +60,12 @@ const char* check(const grouped_gemm_shape& shape, const void* a, const void* b,
   return nullptr;
 }
 
-const char* run(entry kernel, arguments call) {
+const char* run(entry kernel, tile_choice tile, arguments call) {
   if (kernel == nullptr) return "grouped gemm: this tile is not built for this product";
-  call.multiprocessors = multiprocessors();
-  if (call.multiprocessors == 0) return "grouped gemm: needs a device of compute capability 9.0";
+  const device here = current_device();
+  call.multiprocessors = here.multiprocessors;
+  if (here.multiprocessors == 0) return "grouped gemm: needs a device of compute capability 8.0 or later";
+  if (!here.hopper && tile != tile_choice::portable) return "grouped gemm: this tile needs a device of compute capability 9.0";
   return kernel(call);
 }
 
@@ -60,13 +74,14 @@ const char* rows_product(const grouped_gemm_shape& shape, const void* a, const v
                          bool b_along_depth, CUstream_st* stream, tile_choice tile) {
   if (const char* wrong = check(shape, a, b, d)) return wrong;
   if (shape.total_rows == 0) return nullptr;
+  tile = known_choice(tile);
   if (tile == tile_choice::automatic) {
     const auto mean = shape.total_rows / shape.layout.experts;
     tile = b_along_depth ? grouped_gemm::select_tile(grouped_gemm::rows_k_rules, mean, columns, depth)
                          : grouped_gemm::select_tile(grouped_gemm::rows_n_rules, mean, columns, depth);
   }
   const auto index = static_cast<int>(tile);
-  return run(b_along_depth ? rows_k[index] : rows_n[index],
+  return run(b_along_depth ? rows_k[index] : rows_n[index], tile,
              {a, b, d, shape.layout, shape.total_rows, 0, columns, depth, false, shape.queue, 0, stream});
 }
 
@@ -94,9 +109,10 @@ const char* grouped_weight_gradient(const grouped_gemm_shape& shape, const void*
   const bool out_in = shape.weights == weight_layout::out_in;
   const int rows = out_in ? shape.out : shape.in;
   const int columns = out_in ? shape.in : shape.out;
-  if (tile == tile_choice::automatic) 
+  tile = known_choice(tile);
+  if (tile == tile_choice::automatic)
     tile = grouped_gemm::select_tile(grouped_gemm::depth_rules, shape.total_rows / shape.layout.experts, columns, rows);
-  return run(depth_mn[static_cast<int>(tile)], {out_in ? dy : x, out_in ? x : dy, dw, shape.layout, shape.total_rows, rows, columns,
+  return run(depth_mn[static_cast<int>(tile)], tile, {out_in ? dy : x, out_in ? x : dy, dw, shape.layout, shape.total_rows, rows, columns,
                                                 0, accumulate, shape.queue, 0, stream});
 }
 

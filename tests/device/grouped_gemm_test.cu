@@ -1,9 +1,10 @@
 // Grouped GEMM on the device against float64: random shapes and counts, poisoned outputs, guarded buffers, NaN in everything that
-// must not be read into a result. Usage: grouped_gemm_test [cases] [seed] [first case] [verbose]
+// must not be read into a result. Usage: grouped_gemm_test [cases] [seed] [first case] [verbose | portable]
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <string_view>
 #include <vector>
 
 #include <cuda_runtime_api.h>
@@ -134,7 +135,8 @@ __global__ void check_weights(const float* got, const float* before, const std::
     const int rows = end[expert] - begin[expert];
     double want = reference::weight_gradient(dy, x, o, k, begin[expert], end[expert], out, in);
     if (accumulate) want += before[i];
-    const double bound = rows == 0 ? 0 : 1e-5 * sqrt(static_cast<double>(rows)) + 4e-6 * fabs(want);
+    // Tensor cores truncate when they accumulate, so that the error of a long sum grows as its size times its length.
+    const double bound = rows == 0 ? 0 : 1e-5 * sqrt(static_cast<double>(rows)) * fmax(1.0, rows / 1500.0) + 4e-6 * fabs(want);
     report(v, i, fabs(static_cast<double>(got[i]) - want), bound);
   }
 }
@@ -174,7 +176,7 @@ random_case make_case(random_source& random, int number) {
     switch (kind) {
       case 0: counts[e] = random.below(300); break;
       case 1: counts[e] = random.below(2) == 0 ? 0 : random.between(1, 127); break;      // empty experts, short tails
-      case 2: counts[e] = e == hot ? random.between(1, 1500) : 0; break;                 // all rows in one expert
+      case 2: counts[e] = e == hot ? random.between(1, 9000) : 0; break;                 // all rows in one expert
       case 3: counts[e] = 128 * random.below(4) + random.between(1, 127); break;         // every tail
       case 4: counts[e] = 64 * random.below(9); break;                                   // whole slabs
       case 5: counts[e] = random.below(4) == 0 ? random.below(900) : random.below(20); break;
@@ -219,12 +221,13 @@ T* upload(buffer& to, const std::vector<T>& from) {
 int main(int argc, char** argv) {
   const int cases = argc > 1 ? std::atoi(argv[1]) : 600;
   const auto seed = static_cast<std::uint64_t>(argc > 2 ? std::atoll(argv[2]) : 1);
-  const bool verbose = argc > 4;
+  const bool verbose = argc > 4 && std::string_view(argv[4]) == "verbose";
+  const bool portable = argc > 4 && std::string_view(argv[4]) == "portable";  // that kernel alone
   const int first_case = argc > 3 ? std::atoi(argv[3]) : 0;
   buffer x, dy, w, y, y2, dw, dw2, before, table, begin, end, owner, alive, verdicts;
   unsigned* queue = nullptr;
-  CUDA(cudaMalloc(reinterpret_cast<void**>(&queue), 8));
-  CUDA(cudaMemset(queue, 0, 8));
+  CUDA(cudaMalloc(reinterpret_cast<void**>(&queue), queue_words * sizeof(unsigned)));
+  CUDA(cudaMemset(queue, 0, queue_words * sizeof(unsigned)));
   int passed = 0;
   int failed = 0;
   float worst[3] = {0, 0, 0};
@@ -274,6 +277,7 @@ int main(int argc, char** argv) {
       constexpr int row_tiles = static_cast<int>(tile_choice::ping_pong_128) + 1;
       tile_choice tile = static_cast<tile_choice>((number / 8 + number) % row_tiles);
       if (op == 2) tile = number % 2 == 0 ? tile_choice::ping_pong_192_update : tile_choice::ping_pong_192_add;
+      if (portable || number % 9 == 8) tile = tile_choice::portable;
       const std::size_t bytes = op == 0 ? rows * c.out * 2 : op == 1 ? rows * c.in * 2 : weights * 4;
       buffer* outputs[2] = {op == 2 ? &dw : &y, op == 2 ? &dw2 : &y2};
       const char* wrong = nullptr;

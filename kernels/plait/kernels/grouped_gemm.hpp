@@ -13,7 +13,7 @@ namespace plait::inline v0_1::kernels {
 enum class weight_layout : int { out_in = 0, in_out = 1 };
 
 // Tile and schedule; `automatic` asks the table in grouped_gemm/select.hpp.
-// The first four are for activations, the last two for weight gradients.
+// The first four are for activations, the next two for weight gradients.
 enum class tile_choice : int {
   automatic = 0,
   cooperative_256,
@@ -22,8 +22,11 @@ enum class tile_choice : int {
   ping_pong_128,
   ping_pong_192_update,
   ping_pong_192_add,
+  portable,  // compute capability 8.0 and later, all products; the only one off Hopper
   count
 };
+
+inline constexpr int queue_words = 2 + 2048;
 
 struct grouped_gemm_shape {
   expert_layout layout;     // rows an expert, on the device
@@ -31,8 +34,9 @@ struct grouped_gemm_shape {
   int in = 0;               // multiples of 8
   int out = 0;
   weight_layout weights = weight_layout::out_in;
-  // Two words on the device, zero before the first launch and left zero by every launch; launches that may run at the same time need
-  // their own. With them the multiprocessors draw work as they become free; without, it is dealt in turn, which uneven experts slow.
+  // queue_words words on the device, zero before the first launch and left zero by every launch; launches that may run at the same
+  // time need their own. With them the multiprocessors draw work as they become free, and a weight gradient whose rows lie in few
+  // experts is cut along the rows; without, work is dealt in turn, which uneven experts slow.
   unsigned* queue = nullptr;
 };
 

@@ -154,11 +154,34 @@ __device__ __forceinline__ void store_wait_all() { asm volatile("cp.async.bulk.w
 // Makes this thread's ordinary shared-memory writes visible to the copy engine and the tensor cores.
 __device__ __forceinline__ void fence_async_shared() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
+// Orders ordinary accesses and the copy engine's, in device memory too.
+__device__ __forceinline__ void fence_async() { asm volatile("fence.proxy.async;" ::: "memory"); }
+
+// --- words in device memory that pass a turn between CTAs -----------------------------------------------------------
+
+__device__ __forceinline__ unsigned load_acquire(const unsigned* word) {
+  unsigned value;
+  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(word) : "memory");
+  return value;
+}
+
+__device__ __forceinline__ void store_release(unsigned* word, unsigned value) {
+  asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(word), "r"(value) : "memory");
+}
+
 // --- shared-memory stores ----------------------------------------------------------------------------------------
 
 __device__ __forceinline__ void store_matrices(std::uint32_t address, std::uint32_t m0, std::uint32_t m1, std::uint32_t m2,
                                                std::uint32_t m3) {
   asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(m0), "r"(m1), "r"(m2),
+               "r"(m3)
+               : "memory");
+}
+
+// The same, each matrix transposed.
+__device__ __forceinline__ void store_matrices_transposed(std::uint32_t address, std::uint32_t m0, std::uint32_t m1, std::uint32_t m2,
+                                                          std::uint32_t m3) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(m0), "r"(m1), "r"(m2),
                "r"(m3)
                : "memory");
 }

@@ -34,5 +34,8 @@ const char* rows_n_ping_pong_192(const arguments&);
 const char* rows_n_ping_pong_128(const arguments&);
 const char* depth_ping_pong_192_update(const arguments&);
 const char* depth_ping_pong_192_add(const arguments&);
+const char* rows_k_portable(const arguments&);
+const char* rows_n_portable(const arguments&);
+const char* depth_portable(const arguments&);
 
 }  // namespace plait::inline v0_1::kernels::grouped_gemm

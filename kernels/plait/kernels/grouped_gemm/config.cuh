@@ -26,9 +26,14 @@ struct config {
   static constexpr int cluster = Cluster;
   static constexpr bool ping_pong = Schedule == schedule::ping_pong;
   static constexpr bool ragged_depth = Ragged == ragged::depth;
+  // What is left of an expert beside full pairs of row tiles is computed with the operands exchanged (work.cuh).
+  static constexpr bool exchanges = Ragged == ragged::rows && ping_pong && Columns == 192 && Cluster == 2;
   static constexpr major a_major = A;
   static constexpr major b_major = B;
   static constexpr output out = Output;
+
+  // B in three boxes: of two CTAs each loads an outer one and half of the middle one.
+  static constexpr bool halves_middle = B == major::mn && Columns == 192 && Cluster == 2;
 
   static constexpr int slabs = ping_pong ? 2 : 1;  // 64-row slabs of accumulators a math warpgroup holds
   static constexpr int accumulators = Columns / 2;
@@ -45,7 +50,7 @@ struct config {
 
   static constexpr int ring = 4;      // tiles announced ahead by the scheduler
   static constexpr int mailbox = 8;   // work items sent ahead to the cluster's other CTA: more than it can lag behind
-  static constexpr int control_bytes = (expert_layout::max_experts + 4) * 4 + 512;
+  static constexpr int control_bytes = (expert_layout::max_experts + 4) * 4 + 640;
   static constexpr int shared_limit = 232448;
   static constexpr int stages = (shared_limit - control_bytes - staging_bytes) / stage_bytes;
   static constexpr int shared_bytes = stages * stage_bytes + staging_bytes + control_bytes;
@@ -59,6 +64,7 @@ struct config {
   static_assert(Columns % 64 == 0 && accumulators * slabs <= 192);
   static_assert(!ragged_depth || (A == major::mn && B == major::mn), "a ragged contraction runs along the rows of both operands");
   static_assert(!ragged_depth || ping_pong, "a warpgroup clears the last block alone, so it must own the tile");
+  static_assert(!exchanges || A == major::k);
 };
 
 // The control block at the end of shared memory.
@@ -70,9 +76,11 @@ struct control {
     int column;       // first column of D
     int expert;
     int blocks;       // depth blocks; 0 ends the kernel
-    int tail;         // contraction rows in the last block
+    int tail;         // ragged depth: contraction rows in the last block; ragged rows: the width of an exchanged tile, or 0
     int first_depth;  // where the contraction starts in the operands
     int loads;        // 64-row boxes of A, + 4 if the cluster shares A
+    int turn;         // ragged depth: this segment's turn to add to the tile, + 256 if it is the last
+    int flag;         // the word that passes the turn; -1 where the contraction is not cut
   };
   tile_notice notices[Config::ring];
   std::uint64_t stage_full[Config::stages];
@@ -83,6 +91,8 @@ struct control {
   std::uint64_t taken;             // the loader has begun another tile
   std::uint64_t mail_full[Config::mailbox];
   int mail[Config::mailbox];
+  int items;                                  // ragged depth: work items
+  int alive;                                  // and experts that have any
   int table[expert_layout::max_experts + 1];  // work.cuh: prefix sums of work items, or experts in order
 };
 

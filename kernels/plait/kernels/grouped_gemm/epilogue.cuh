@@ -24,18 +24,39 @@ struct store_ring {
   }
 };
 
-// 64 x 64 of bf16. Rows past `rows` belong to the next expert: a partial slab is copied by the threads instead.
+// A filled staging buffer, 64 rows x 64 columns, to D. Rows past `rows` belong to the next expert or tile: a partial slab is
+// copied by the threads instead.
+template <class Config>
+__device__ __forceinline__ void store_box(const problem& p, std::uint32_t buffer, int row, int rows, int column,
+                                          int warpgroup, int thread) {
+  const bool issuer = thread == 0;
+  ptx::fence_async_shared();
+  ptx::named_barrier(1 + warpgroup, 128);
+  if (rows >= 64) {
+    if (issuer) ptx::tensor_store(&p.d, buffer, column, row, 0);
+  } else {
+    for (int index = thread; index < rows * 8; index += 128) {
+      const int r = index / 8;
+      const int c = index % 8;
+      if (column + c * 8 < p.columns) {
+        auto* to = static_cast<std::uint16_t*>(p.d_pointer) + static_cast<std::size_t>(row + r) * p.columns + column + c * 8;
+        *reinterpret_cast<uint4*>(to) = ptx::load_shared16(buffer + r * 128 + ((c ^ (r & 7)) * 16));
+      }
+    }
+  }
+  if (issuer) ptx::store_commit();  // an empty group after a copied slab keeps the count of buffers right
+}
+
+// A slab of 64 rows of bf16, 64 columns at a time.
 template <class Config>
 __device__ __forceinline__ void store_bf16(const problem& p, const float (&sum)[Config::accumulators], store_ring<Config>& ring,
                                            int row, int rows, int column, int warpgroup, int thread) {
-  const int warp = thread / 32;
   const int lane = thread % 32;
-  const bool issuer = thread == 0;
-  const std::uint32_t row_offset = static_cast<std::uint32_t>((warp * 16 + (lane & 15)) * 128);
+  const std::uint32_t row_offset = static_cast<std::uint32_t>((thread / 32 * 16 + (lane & 15)) * 128);
 #pragma unroll
   for (int chunk = 0; chunk < Config::columns / 64; ++chunk) {
     if (column + chunk * 64 < p.columns) {
-      const std::uint32_t buffer = ring.acquire(warpgroup, issuer);
+      const std::uint32_t buffer = ring.acquire(warpgroup, thread == 0);
 #pragma unroll
       for (int pair = 0; pair < 4; ++pair) {
         const float* v = sum + (chunk * 8 + pair * 2) * 4;
@@ -43,22 +64,34 @@ __device__ __forceinline__ void store_bf16(const problem& p, const float (&sum)[
         ptx::store_matrices(buffer + row_offset + piece * 16, ptx::pack_bf16(v[0], v[1]), ptx::pack_bf16(v[2], v[3]),
                             ptx::pack_bf16(v[4], v[5]), ptx::pack_bf16(v[6], v[7]));
       }
-      ptx::fence_async_shared();
-      ptx::named_barrier(1 + warpgroup, 128);
-      if (rows >= 64) {
-        if (issuer) ptx::tensor_store(&p.d, buffer, column + chunk * 64, row, 0);
-      } else {
-        for (int index = thread; index < rows * 8; index += 128) {
-          const int r = index / 8;
-          const int c = index % 8;
-          if (column + chunk * 64 + c * 8 < p.columns) {
-            auto* to = static_cast<std::uint16_t*>(p.d_pointer) + static_cast<std::size_t>(row + r) * p.columns + column +
-                       chunk * 64 + c * 8;
-            *reinterpret_cast<uint4*>(to) = ptx::load_shared16(buffer + r * 128 + ((c ^ (r & 7)) * 16));
-          }
+      store_box<Config>(p, buffer, row, rows, column + chunk * 64, warpgroup, thread);
+    }
+  }
+}
+
+// An exchanged tile: the accumulators hold D transposed, 64 columns of D a slab; rows 64 at a time.
+template <class Config>
+__device__ __forceinline__ void store_bf16_exchanged(const problem& p, const float (&sum)[Config::slabs][Config::accumulators],
+                                                     store_ring<Config>& ring, int row, int rows, int column, int warpgroup,
+                                                     int thread) {
+  const int lane = thread % 32;
+  const int first = (lane & 7) + (lane >> 4) * 8;  // the row this lane addresses, and its piece of 8 columns
+  const std::uint32_t piece = static_cast<std::uint32_t>((thread / 32 * 2 + ((lane >> 3) & 1)) ^ (lane & 7));
+#pragma unroll
+  for (int chunk = 0; chunk < Config::columns / 64; ++chunk) {
+#pragma unroll
+    for (int slab = 0; slab < Config::slabs; ++slab) {
+      if (chunk * 64 < rows && column + slab * 64 < p.columns) {
+        const std::uint32_t buffer = ring.acquire(warpgroup, thread == 0);
+#pragma unroll
+        for (int pair = 0; pair < 4; ++pair) {
+          const float* v = sum[slab] + (chunk * 8 + pair * 2) * 4;
+          ptx::store_matrices_transposed(buffer + static_cast<std::uint32_t>((pair * 16 + first) * 128) + piece * 16,
+                                         ptx::pack_bf16(v[0], v[1]), ptx::pack_bf16(v[2], v[3]), ptx::pack_bf16(v[4], v[5]),
+                                         ptx::pack_bf16(v[6], v[7]));
         }
+        store_box<Config>(p, buffer, row + chunk * 64, rows - chunk * 64, column + slab * 64, warpgroup, thread);
       }
-      if (issuer) ptx::store_commit();  // an empty group after a copied slab keeps the count of buffers right
     }
   }
 }
@@ -78,6 +111,7 @@ struct store_f32 {
   std::uint32_t phases = 0;  // a bit a buffer
   int row = 0, column = 0, expert = 0;
   int chunks = 0;
+  bool accumulate = false;
 
   static constexpr int buffers = Config::store_boxes;
   static constexpr int across = Config::columns / 32;  // chunks a slab
@@ -91,19 +125,38 @@ struct store_f32 {
                      row + chunk / across * 64, expert);
   }
 
-  // Before the products: the first old values start on their way.
-  __device__ __forceinline__ void begin(int row_, int rows, int column_, int expert_) {
+  __device__ __forceinline__ void load_first() {
+#pragma unroll
+    for (int chunk = 0; chunk < buffers; ++chunk) load(chunk);
+  }
+
+  // Before the products: the first old values start on their way, unless another segment has yet to add to them.
+  __device__ __forceinline__ void begin(int row_, int rows, int column_, int expert_, int segment) {
     row = row_;
     column = column_;
     expert = expert_;
     chunks = rows > 64 ? 2 * across : across;
+    accumulate = p.accumulate || segment > 0;
     if (thread == 0) {
       ptx::store_wait_read<0>();
-      if (can_update && p.accumulate) {
-#pragma unroll
-        for (int chunk = 0; chunk < buffers; ++chunk) load(chunk);
-      }
+      if (can_update && accumulate && segment == 0) load_first();
     }
+  }
+
+  // After the products, segments but the first: waits until the one before has added its part.
+  __device__ __forceinline__ void await_turn(int segment, int flag) {
+    if (segment == 0 || thread != 0) return;
+    while (ptx::load_acquire(p.queue + 2 + flag) != static_cast<unsigned>(segment)) __nanosleep(100);
+    ptx::fence_async();
+    if (can_update) load_first();
+  }
+
+  // After the stores: the next segment's turn; the last leaves the word as it was found.
+  __device__ __forceinline__ void pass_turn(int turn, int flag) {
+    if (flag < 0 || thread != 0) return;
+    ptx::store_wait_all();
+    ptx::fence_async();
+    ptx::store_release(p.queue + 2 + flag, turn >= 256 ? 0u : static_cast<unsigned>(turn) + 1);
   }
 
   // Four rows of a half warp at a time: odd rows touch another group of columns than even ones, so that all banks are hit once.
@@ -140,7 +193,7 @@ struct store_f32 {
     constexpr int own = Index % buffers;
     const int at = column + Index % across * 32;
     const std::uint32_t buffer = base + own * Config::box_bytes;
-    const bool update = can_update && p.accumulate;
+    const bool update = can_update && accumulate;
     if (at < p.columns) {
       if (update) {
         ptx::barrier_wait(barriers + own * 8, (phases >> own) & 1);
@@ -156,7 +209,7 @@ struct store_f32 {
     }
     if (thread == 0) {
       if (at < p.columns) {
-        if (!can_update && p.accumulate) {
+        if (!can_update && accumulate) {
           ptx::tensor_add(&p.d, buffer, at, row + Index / across * 64, expert);
         } else {
           ptx::tensor_store(&p.d, buffer, at, row + Index / across * 64, expert);

@@ -35,6 +35,10 @@ __device__ __forceinline__ void consume(const problem& p, control<Config>& share
     notice.expert = __shfl_sync(0xffffffffu, notice.expert, 0);
     notice.blocks = __shfl_sync(0xffffffffu, notice.blocks, 0);
     notice.tail = __shfl_sync(0xffffffffu, notice.tail, 0);
+    if constexpr (Config::ragged_depth) {
+      notice.turn = __shfl_sync(0xffffffffu, notice.turn, 0);
+      notice.flag = __shfl_sync(0xffffffffu, notice.flag, 0);
+    }
     if (++slot == Config::ring) slot = 0, slot_phase ^= 1;
     if (notice.blocks == 0) break;
 
@@ -52,17 +56,26 @@ __device__ __forceinline__ void consume(const problem& p, control<Config>& share
       give_turn<Config>(warpgroup);
       continue;
     }
-    if constexpr (Config::out != output::bf16) f32.begin(notice.row + first, rows, notice.column, notice.expert);
+    if constexpr (Config::out != output::bf16) f32.begin(notice.row + first, rows, notice.column, notice.expert, notice.turn & 255);
     take_turn<Config>(warpgroup);
     float sum[Config::slabs][Config::accumulators];
+    if constexpr (Config::exchanges) {
+      if (notice.tail > 0) {
+        multiply_exchanged<Config>(sum, shared, stages, cursor, notice.blocks, notice.tail, warpgroup, lane);
+        store_bf16_exchanged<Config>(p, sum, ring, notice.row, rows, notice.column, warpgroup, thread);
+        continue;
+      }
+    }
     if (Config::slabs == 1 || rows <= 64) {
       multiply_tile<Config, 1>(sum, shared, stages, cursor, notice.blocks, notice.tail, warpgroup, lane);
     } else {
       multiply_tile<Config, Config::slabs>(sum, shared, stages, cursor, notice.blocks, notice.tail, warpgroup, lane);
     }
     if constexpr (Config::out != output::bf16) {
+      f32.await_turn(notice.turn & 255, notice.flag);
       f32.template store_slab<0>(sum[0]);
       if (rows > 64) f32.template store_slab<1>(sum[1]);
+      f32.pass_turn(notice.turn, notice.flag);
     } else {
 #pragma unroll
       for (int slab = 0; slab < Config::slabs; ++slab) {
@@ -84,7 +97,7 @@ __global__ void __launch_bounds__(Config::threads, 1) run(const __grid_constant_
 
   const int warp = static_cast<int>(threadIdx.x) / 32;
   if constexpr (Config::ragged_depth) {
-    sort_experts<Config>(p, shared.table, reinterpret_cast<int*>(memory), static_cast<int>(threadIdx.x));
+    sort_experts<Config>(p, shared, reinterpret_cast<int*>(memory), static_cast<int>(threadIdx.x));
   } else if (warp == 0) {
     scan_items<Config>(p, shared.table, static_cast<int>(threadIdx.x));
   }

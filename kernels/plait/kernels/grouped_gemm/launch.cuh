@@ -16,6 +16,10 @@ bool encode_maps(problem& p, const arguments& call) {
   const auto columns = static_cast<std::uint64_t>(call.columns);
   const auto depth = static_cast<std::uint64_t>(call.depth);
   const auto experts = static_cast<std::uint64_t>(call.layout.experts);
+  if constexpr (Config::halves_middle) {
+    const tensor_extent extent = Config::ragged_depth ? tensor_extent{columns, total, 1} : tensor_extent{columns, depth, experts};
+    if (!encode_tensor_map(p.b_half, bf16, 2, call.b, extent, 64, 32)) return false;
+  }
   if constexpr (Config::ragged_depth) {
     return encode_tensor_map(p.a, bf16, 2, call.a, {rows, total, 1}, 64, 64) &&
            encode_tensor_map(p.b, bf16, 2, call.b, {columns, total, 1}, 64, 64) &&
@@ -24,6 +28,10 @@ bool encode_maps(problem& p, const arguments& call) {
     const bool b = Config::b_major == major::k
                        ? encode_tensor_map(p.b, bf16, 2, call.b, {depth, columns, experts}, 64, Config::columns / Config::cluster)
                        : encode_tensor_map(p.b, bf16, 2, call.b, {columns, depth, experts}, 64, 64);
+    if constexpr (Config::exchanges) {
+      if (!encode_tensor_map(p.a_half, bf16, 2, call.a, {depth, total, 1}, 64, 32)) return false;
+      if (Config::b_major == major::k && !encode_tensor_map(p.b_box, bf16, 2, call.b, {depth, columns, experts}, 64, 64)) return false;
+    }
     return b && encode_tensor_map(p.a, bf16, 2, call.a, {depth, total, 1}, 64, 64) &&
            encode_tensor_map(p.d, bf16, 2, call.d, {columns, total, 1}, 64, 64);
   }

@@ -57,14 +57,14 @@ __device__ __forceinline__ void give_turn(int warpgroup) {
   if constexpr (Config::ping_pong) ptx::named_barrier_arrive(4 + (warpgroup ^ 1), 256);
 }
 
-// Accumulates `blocks` stages into `sum`; Slabs = slabs that hold rows to produce.
-template <class Config, int Slabs>
+// Accumulates `blocks` stages into `sum`; Slabs = slabs that hold rows to produce, Columns = the instruction's width.
+template <class Config, int Slabs, int Columns = Config::columns, major A = Config::a_major, major B = Config::b_major>
 __device__ __forceinline__ void multiply_tile(float (&sum)[Config::slabs][Config::accumulators], control<Config>& shared,
                                               std::uint32_t stages, stage_cursor<Config>& cursor, int blocks, int tail,
                                               int warpgroup, int lane) {
-  using a_operand = wgmma::operand<Config::a_major>;
-  using b_operand = wgmma::operand<Config::b_major>;
-  using instruction = wgmma::multiply<Config::columns, Config::a_major, Config::b_major>;
+  using a_operand = wgmma::operand<A>;
+  using b_operand = wgmma::operand<B>;
+  using instruction = wgmma::multiply<Columns, A, B>;
   int previous = 0;
   for (int block = 0; block < blocks; ++block) {
     ptx::barrier_wait(ptx::shared_address(&shared.stage_full[cursor.index]), cursor.phase);
@@ -82,8 +82,8 @@ __device__ __forceinline__ void multiply_tile(float (&sum)[Config::slabs][Config
     for (int step = 0; step < Config::depth / 16; ++step) {
 #pragma unroll
       for (int slab = 0; slab < Slabs; ++slab) {
-        instruction::run(sum[slab], a + step * a_operand::step + slab * (Config::box_bytes / 16), b + step * b_operand::step,
-                         block | step);
+        instruction::run(reinterpret_cast<float(&)[Columns / 2]>(sum[slab]),
+                         a + step * a_operand::step + slab * (Config::box_bytes / 16), b + step * b_operand::step, block | step);
       }
     }
     wgmma::commit();
@@ -95,6 +95,18 @@ __device__ __forceinline__ void multiply_tile(float (&sum)[Config::slabs][Config
   }
   wgmma::wait<0>();
   release_stage(shared, previous, lane);
+}
+
+// Exchanged tiles: the weight is A, the rows are B, and the instruction is as wide as the tile needs: multiples of 16, from 128 on of 8.
+template <class Config, int Width = 16>
+__device__ __forceinline__ void multiply_exchanged(float (&sum)[Config::slabs][Config::accumulators], control<Config>& shared,
+                                                   std::uint32_t stages, stage_cursor<Config>& cursor, int blocks, int width,
+                                                   int warpgroup, int lane) {
+  if constexpr (Width < Config::columns) {
+    if (width > Width)
+      return multiply_exchanged<Config, Width + (Width < 128 ? 16 : 8)>(sum, shared, stages, cursor, blocks, width, warpgroup, lane);
+  }
+  multiply_tile<Config, Config::slabs, Width, Config::b_major, Config::a_major>(sum, shared, stages, cursor, blocks, 0, warpgroup, lane);
 }
 
 // A tile, or half of one, with no rows to produce: the stages still have to be handed back.

@@ -43,11 +43,38 @@ __device__ __forceinline__ void load_block(const problem& p, const typename cont
       if (!share_b || part == rank) load_box(share_b, b + part * piece * 128, &p.b, full, depth, t.column + part * piece, expert);
     }
   } else {
+    if (Config::halves_middle && share_b) {
+      const int own = rank * 2;
+      ptx::tensor_load_multicast(b + own * Config::box_bytes, &p.b, full, t.column + own * 64, depth, expert, 3);
+      ptx::tensor_load_multicast(b + Config::box_bytes + rank * (Config::box_bytes / 2), &p.b_half, full, t.column + 64,
+                                 depth + rank * 32, expert, 3);
+      return;
+    }
 #pragma unroll 1
     for (int chunk = 0; chunk < Config::columns / 64; ++chunk) {
-      if (!share_b || ((chunk + block) & 1) == rank)  // an odd number of chunks evens out over the blocks
+      if (!share_b || ((chunk + block) & 1) == rank)
         load_box(share_b, b + chunk * Config::box_bytes, &p.b, full, t.column + chunk * 64, depth, expert);
     }
+  }
+}
+
+// An exchanged tile: in A's place the weight, two boxes of 64 rows; in B's the expert's rows, shared, in boxes of 64 and at most one of 32.
+template <class Config>
+__device__ __forceinline__ void load_block_exchanged(const problem& p, const typename control<Config>::tile_notice& t,
+                                                     std::uint32_t stage, std::uint32_t full, int block, int rank) {
+  constexpr bool k = Config::b_major == major::k;
+  const int depth = block * Config::depth;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int along = t.column + half * 64;
+    ptx::tensor_load(stage + half * Config::box_bytes, k ? &p.b_box : &p.b, full, k ? depth : along, k ? along : depth, t.expert);
+  }
+#pragma unroll
+  for (int box = 0; box < Config::columns / 64; ++box) {
+    const int left = t.tail - box * 64;
+    if (left > 0 && ((box + block) & 1) == rank)  // uneven shares change hands from block to block
+      ptx::tensor_load_multicast(stage + Config::a_bytes + box * Config::box_bytes, left > 32 ? &p.a : &p.a_half, full, depth,
+                                 t.row + box * 64, 0, 3);
   }
 }
 
@@ -76,10 +103,10 @@ template <class Config>
 __device__ __forceinline__ void schedule_tiles(const problem& p, control<Config>& shared) {
   const int rank = Config::cluster == 1 ? 0 : static_cast<int>(ptx::cluster_rank());
   const int clusters = static_cast<int>(gridDim.x) / Config::cluster;
-  const int items = items_of<Config>(p, shared.table);
+  const int items = items_of<Config>(p, shared);
   notice_cursor<Config> cursor;
   int item = static_cast<int>(blockIdx.x) / Config::cluster;
-  int place = 0;
+  stand at;
   int mail = 0;
   std::uint32_t mail_phase = 0;
   std::uint32_t taken_phase = 0;
@@ -88,10 +115,10 @@ __device__ __forceinline__ void schedule_tiles(const problem& p, control<Config>
     ptx::barrier_wait(ptx::shared_address(&shared.notice_empty[cursor.slot]), cursor.phase ^ 1);
     auto& notice = shared.notices[cursor.slot];
     if (item < items) {
-      const tile t = locate<Config>(p, shared.table, item, place, rank);
+      const tile t = locate<Config>(p, shared, item, at, rank);
       const int blocks = max(1, (t.depth + Config::depth - 1) / Config::depth);
-      notice = {t.row,  t.rows, t.column, t.expert, blocks, t.depth - (blocks - 1) * Config::depth,
-                t.first_depth, (t.load_rows + 63) / 64 + (t.share_a ? 4 : 0)};
+      notice = {t.row,  t.rows, t.column, t.expert, blocks, Config::ragged_depth ? t.depth - (blocks - 1) * Config::depth : t.width,
+                t.first_depth, (t.load_rows + 63) / 64 + (t.share_a ? 4 : 0), t.turn, t.flag};
     } else {
       notice.blocks = 0;
     }
@@ -136,13 +163,19 @@ __device__ __forceinline__ void load_tiles(const problem& p, control<Config>& sh
     const auto t = cursor.read(shared);
     if (t.blocks == 0) break;
     ptx::barrier_arrive(ptx::shared_address(&shared.taken));
-    const auto bytes = static_cast<std::uint32_t>(Config::b_bytes + (t.loads & 3) * Config::box_bytes);
+    const bool exchanged = Config::exchanges && t.tail > 0;
+    const auto bytes = static_cast<std::uint32_t>(exchanged ? Config::a_bytes + (t.tail + 31) / 32 * (Config::box_bytes / 2)
+                                                            : Config::b_bytes + (t.loads & 3) * Config::box_bytes);
 #pragma unroll 1
     for (int block = 0; block < t.blocks; ++block) {
       const std::uint32_t full = ptx::shared_address(&shared.stage_full[stage]);
       ptx::barrier_wait(ptx::shared_address(&shared.stage_empty[stage]), phase ^ 1);
       ptx::barrier_arrive_expect(full, bytes);
-      load_block<Config>(p, t, stages + stage * Config::stage_bytes, full, block, rank);
+      if (exchanged) {
+        load_block_exchanged<Config>(p, t, stages + stage * Config::stage_bytes, full, block, rank);
+      } else {
+        load_block<Config>(p, t, stages + stage * Config::stage_bytes, full, block, rank);
+      }
       if (++stage == Config::stages) stage = 0, phase ^= 1;
     }
   }

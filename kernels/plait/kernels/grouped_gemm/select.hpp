@@ -16,6 +16,7 @@ struct tile_rule {
 
 // B's memory rows run along the contraction: forward with [out, in] weights, input gradient with [in, out].
 inline constexpr tile_rule rows_k_rules[] = {
+    {0, 64, 0, tile_choice::ping_pong_128},      // bound by memory: more tiles, more evenly
     {8192, 200, 1, tile_choice::ping_pong_128},  // few, long tiles: smaller ones spread better
     {8192, 0, 1, tile_choice::cooperative_256},  // deep: operand traffic decides
     {0, 0, 7, tile_choice::cooperative_256},
@@ -24,6 +25,7 @@ inline constexpr tile_rule rows_k_rules[] = {
 
 // B's memory rows run along the columns: input gradient with [out, in] weights, forward with [in, out].
 inline constexpr tile_rule rows_n_rules[] = {
+    {0, 64, 0, tile_choice::ping_pong_128},
     {6144, 0, 1, tile_choice::cooperative_256},
     {0, 0, 7, tile_choice::cooperative_256},
     {0, 0, 0, tile_choice::ping_pong_192},
