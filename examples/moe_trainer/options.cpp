@@ -16,6 +16,16 @@ std::int64_t number(const std::string& text, const std::string& what) {
   return value;
 }
 
+std::vector<std::int64_t> numbers(const std::string& list, const std::string& what) {
+  std::vector<std::int64_t> out;
+  for (std::size_t at = 0; at < list.size();) {
+    const std::size_t comma = std::min(list.find(',', at), list.size());
+    out.push_back(number(list.substr(at, comma - at), what));
+    at = comma + 1;
+  }
+  return out;
+}
+
 struct axes {
   std::int64_t fsdp = 1, tp = 1, ep = 0;  // ep 0: not given
 };
@@ -80,7 +90,8 @@ axes mesh_for(std::int64_t ranks, bool sp, bool ep) {
 
 std::optional<options> parse(int argc, char** argv, int& exit_code) {
   options o;
-  std::string mesh, dtype = "f32", recompute = "none", ids;
+  std::string mesh, dtype = "f32", recompute = "none";
+  std::vector<std::string> ids, stop_ids;
   std::int64_t ranks = 0;
   CLI::App app{"Trains, evaluates and runs mixture-of-experts transformers under parallelism plans that are checked as types."};
   app.name("moe_trainer");
@@ -89,14 +100,14 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
                                         std::to_string(PLAIT_VERSION_PATCH));
   const auto common = [&](CLI::App* sub) {
     sub->add_option("--model", o.model, "Hugging Face folder (config.json and safetensors)");
-    sub->add_option("--tokens", o.tokens, "safetensors with input_ids [B,S], or text (its bytes are the tokens)");
+    sub->add_option("--tokens", o.tokens, "safetensors with input_ids [B,S], or text (tokens of the model's tokenizer; bytes where it has none)");
     sub->add_option("--mesh", mesh, "axis sizes, default 1: fsdp=2,tp=2 or, with --ep, fsdp=4,ep=4");
     sub->add_option("--ranks", ranks, "shorthand for a sensible mesh of N ranks");
     sub->add_flag("--sp", o.sp, "sequence parallelism: the residual stream is cut by sequence over tp");
     sub->add_flag("--ep", o.ep, "expert parallelism: experts over tp, or over ep=N ranks");
-    sub->add_option("--backend", o.backend, "auto or cpu")->check(CLI::IsMember({"auto", "cpu"}));
+    sub->add_option("--backend", o.backend, "auto, cpu or cuda; auto takes a GPU where there is one")->check(CLI::IsMember({"auto", "cpu", "cuda"}));
     sub->add_option("--dtype", dtype, "f32 or bf16 (bf16: float32 master weights, moments and gradients)")->check(CLI::IsMember({"f32", "bf16"}));
-    sub->add_option("--seed", o.seed, "of fresh weights")->capture_default_str();
+    sub->add_option("--seed", o.seed, "of fresh weights and of drawn tokens")->capture_default_str();
     sub->add_flag("--check", o.check, "compare every collective between ranks before data move");
     sub->add_option("--threads", o.threads, "threads of each rank's dense products (default: the cores divided among the ranks)")->check(CLI::NonNegativeNumber);
     sub->add_option("--batch", o.batch, "rows a step (default: all)");
@@ -123,11 +134,18 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
   CLI::App* eval = app.add_subcommand("eval", "one forward and backward of all rows; the last line is a JSON object");
   common(eval);
   eval->add_option("--dump", o.dump, "safetensors with logits and grad.<name>, float32");
-  CLI::App* generate = app.add_subcommand("generate", "greedy generation; the last line is a JSON object with ids");
+  CLI::App* generate = app.add_subcommand("generate", "continue prompts: text for text, a JSON object a prompt for ids");
   common(generate);
-  generate->add_option("--prompt-ids", ids, "token ids, separated by commas");
-  generate->add_option("--prompt", o.prompt, "text (its bytes are the tokens)");
-  generate->add_option("--max-new-tokens", o.new_tokens, "tokens to append")->capture_default_str();
+  generate->add_option("--prompt", o.prompts, "text; may be given several times")->allow_extra_args(false);
+  generate->add_option("--prompts", o.prompts_file, "file with a prompt a line");
+  generate->add_option("--prompt-ids", ids, "token ids, separated by commas; may be given several times")->allow_extra_args(false);
+  generate->add_option("--max-new-tokens,--new-tokens", o.new_tokens, "tokens to append at most")->capture_default_str();
+  generate->add_option("--temperature", o.temperature, "divides the logits before a token is drawn; 0 takes the most probable one")->capture_default_str();
+  CLI::Option* const top_k = generate->add_option("--top-k", o.top_k, "draw among the k most probable tokens; 0: all");
+  CLI::Option* const top_p = generate->add_option("--top-p", o.top_p, "draw among the fewest tokens that have this share of the probability");
+  generate->add_option("--stop-id", stop_ids, "token ids that end a row, separated by commas, beside the model's own")->allow_extra_args(false);
+  generate->add_flag("!--no-cache", o.cache, "compute all tokens again for every new one instead of keeping keys and values");
+  generate->add_flag("--json", o.json, "one JSON object a prompt");
   CLI::App* checkpoint = app.add_subcommand("checkpoint", "look at checkpoints: ls, verify, diff, merge");
   checkpoint->require_subcommand(1);
   const auto tool = [&](const char* name, const char* what, int folders) {
@@ -156,7 +174,6 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
     o.recompute = recompute == "layer" ? plait::recomputation::layer : recompute == "experts" ? plait::recomputation::experts : plait::recomputation::none;
     if (ranks != 0 && !mesh.empty()) throw usage_error("--ranks and --mesh say the same thing; give one of them");
     o.mesh = atoms_of(ranks != 0 ? mesh_for(ranks, o.sp, o.ep) : parse_mesh(mesh), o.ep);
-    if (o.run == command::generate && o.sp) throw usage_error("generate: --sp is for training; generate under --ep or tp alone");
     if (o.save_every && *o.save_every < 1) throw usage_error("--save-every: " + std::to_string(*o.save_every) + " is below 1");
     if (o.keep < 0) throw usage_error("--keep: " + std::to_string(o.keep) + " is negative; 0 keeps all");
     if (o.save_to.empty() && (o.save_every || o.keep != 0 || o.save_wait)) throw usage_error("--save-every, --keep and --save-wait need --save DIR");
@@ -170,14 +187,17 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
     if (!(o.learning_rate >= 0)) throw usage_error("--lr: is not a number of at least 0");
     if (!(o.weight_decay >= 0)) throw usage_error("--weight-decay: is not a number of at least 0");
     if (!(o.clip >= 0)) throw usage_error("--clip: is not a number of at least 0");
-    if (!ids.empty() && !o.prompt.empty()) throw usage_error("--prompt and --prompt-ids say the same thing; give one of them");
-    for (std::size_t at = 0; at < ids.size();) {
-      const std::size_t comma = std::min(ids.find(',', at), ids.size());
-      o.prompt_ids.push_back(number(ids.substr(at, comma - at), "--prompt-ids"));
-      at = comma + 1;
-    }
-    for (const char ch : o.prompt) o.prompt_ids.push_back(static_cast<unsigned char>(ch));
-    if (o.run == command::generate && o.prompt_ids.empty()) throw usage_error("generate: no prompt; give --prompt TEXT or --prompt-ids 1,2,3");
+    if (!(o.temperature >= 0 && o.temperature <= 1e6)) throw usage_error("--temperature: is not a number from 0 (greedy) to 1e6");
+    if (o.top_k < 0) throw usage_error("--top-k: " + std::to_string(o.top_k) + " is negative; 0 keeps all tokens");
+    if (!(o.top_p > 0 && o.top_p <= 1)) throw usage_error("--top-p: is not above 0 and at most 1; 1 keeps all tokens");
+    if (o.temperature == 0 && (top_k->count() > 0 || top_p->count() > 0))
+      throw usage_error("--top-k and --top-p are for drawing tokens, but without a --temperature above 0 the most probable one is taken");
+    for (const std::string& list : ids) o.prompt_ids.push_back(numbers(list, "--prompt-ids"));
+    for (const std::string& list : stop_ids)
+      for (const std::int64_t id : numbers(list, "--stop-id")) o.stop_ids.push_back(id);
+    const int kinds = !o.prompts.empty() + !o.prompts_file.empty() + !o.prompt_ids.empty();
+    if (o.run == command::generate && kinds == 0) throw usage_error("generate: no prompt; give --prompt TEXT, --prompts FILE or --prompt-ids 1,2,3");
+    if (kinds > 1) throw usage_error("--prompt, --prompts and --prompt-ids say the same thing; give one of them");
     if (o.run != command::train && o.run != command::explain && o.run != command::checkpoint && o.model.empty()) throw usage_error("--model is missing; name a Hugging Face folder");
     if (o.run == command::eval && o.tokens.empty()) throw usage_error("eval: --tokens is missing; name a file of tokens");
     if (o.run == command::explain && (o.rank < 0 || o.rank >= o.mesh.ranks())) throw usage_error("--rank: there is no rank " + std::to_string(o.rank));

@@ -44,9 +44,13 @@ struct options {
   std::string tool;                 // of checkpoint: ls, verify, diff, merge
   std::vector<std::string> folders;
 
-  std::vector<std::int64_t> prompt_ids;
-  std::string prompt;
-  std::int64_t new_tokens = 16;
+  std::vector<std::string> prompts;
+  std::string prompts_file;
+  std::vector<std::vector<std::int64_t>> prompt_ids;
+  std::vector<std::int64_t> stop_ids;
+  std::int64_t new_tokens = 16, top_k = 0;
+  double temperature = 0, top_p = 1;
+  bool cache = true;
   bool json = false;
   int rank = 0;
 };

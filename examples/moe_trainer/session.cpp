@@ -7,6 +7,7 @@
 
 #include "plait/io/config.hpp"
 #include "plait/train/load_checkpoint.hpp"
+#include "text.hpp"
 
 namespace trainer {
 namespace {
@@ -134,7 +135,7 @@ rank_model::rank_model(plait::context& c, const session& s) {
 
 void on_every_rank(const session& s, const std::function<void(plait::context&, rank_model&)>& body) {
   plait::run_ranks(
-      s.o.mesh, backend(),
+      s.o.mesh, backend(s.o.backend),
       [&](plait::context& c) {
         rank_model m(c, s);
         body(c, m);
@@ -143,7 +144,7 @@ void on_every_rank(const session& s, const std::function<void(plait::context&, r
 }
 
 token_source::token_source(const session& s, const std::string& path) {
-  const plait::io::token_rows rows = plait::io::read_tokens(path, s.config.vocabulary, s.o.sequence.value_or(0));
+  const plait::io::token_rows rows = read_rows(s, path);
   all_ = plait::batch::of(rows.rows, rows.columns, rows.input_ids);
   for (std::int64_t r = 0; r < rows.rows; ++r)
     for (std::int64_t i = 0; i < rows.columns; ++i) {

@@ -17,7 +17,8 @@ namespace trainer {
 
 inline constexpr int exit_stopped = 3;  // a signal came, the run's state is saved
 
-const plait::backend& backend();
+/// The backend that --backend names; auto: CUDA where the program has it and finds a GPU, else the CPU.
+const plait::backend& backend(const std::string& wanted);
 
 /// Everything that is known before the ranks start.
 struct session {

@@ -12,7 +12,7 @@ foreach(source IN LISTS plait_example_sources)
     set(name ${folder_name}_${stem})
   endif()
   plait_executable(${name} "${source}")
-  target_compile_options(${name} PRIVATE -O1) # they show, they do not race
+  target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>) # they show, they do not race
   if(PLAIT_BUILD_TESTS)
     add_test(NAME example_${name} COMMAND ${name} WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
     set_tests_properties(example_${name} PROPERTIES LABELS example)
@@ -31,6 +31,10 @@ if(plait_trainer_sources)
   plait_executable(moe_trainer ${plait_trainer_sources})
   target_include_directories(moe_trainer PRIVATE "${PROJECT_SOURCE_DIR}/examples/moe_trainer")
   target_link_libraries(moe_trainer PRIVATE plait::io fmt::fmt CLI11::CLI11)
+  if(TARGET plait_cuda)
+    target_link_libraries(moe_trainer PRIVATE plait::cuda)
+    target_compile_definitions(moe_trainer PRIVATE PLAIT_HAS_CUDA=1)
+  endif()
   foreach(family IN LISTS PLAIT_FAMILIES)
     file(GLOB family_sources CONFIGURE_DEPENDS
       "${PROJECT_SOURCE_DIR}/examples/moe_trainer/families/${family}.cpp"

@@ -47,6 +47,7 @@ endif()
 if(TARGET CUDA::cudart)
   file(GLOB_RECURSE plait_kernel_headers CONFIGURE_DEPENDS
     "${PROJECT_SOURCE_DIR}/kernels/plait/*.cuh" "${PROJECT_SOURCE_DIR}/kernels/plait/*.hpp")
+  list(FILTER plait_kernel_headers EXCLUDE REGEX "/kernels/cuda(/|_)") # the backend is a library of our own build, plait::cuda
   if(plait_kernel_headers)
     plait_component(plait_kernels kernels "${PROJECT_SOURCE_DIR}/kernels" ${plait_kernel_headers})
     target_link_libraries(plait_kernels INTERFACE plait CUDA::cudart)

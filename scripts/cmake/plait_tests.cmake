@@ -3,7 +3,7 @@
 #   tests/numeric/<name>.cpp    one program each, `numeric_<name>` (its own main or doctest's)
 #   tests/static/*.cpp          compiling is passing
 #   tests/trainer/<name>.{sh,py}  run with MOE_TRAINER=<the program>; names that start with `_` or `lib` are helpers
-#   tests/device/*.cu, kernels/**/*.{cu,cpp}, bench/grouped_gemm/*.{cu,cpp}  compiled where nvcc is found
+#   tests/device/*.cu, bench/grouped_gemm/*.{cu,cpp}  compiled where nvcc is found; tests/device/backend_test.cpp: `device_backend`
 #   tests/compile_fail, tests/house, tests/consumer  see plait_house.cmake
 # A file name that starts with `slow_` gives the label `slow` (left out by scripts/test --quick and by the sanitizer presets).
 find_path(PLAIT_DOCTEST_INCLUDE_DIR doctest/doctest.h)
@@ -46,7 +46,7 @@ function(plait_test_program name label)
   target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/tests" "${PROJECT_SOURCE_DIR}/kernels")
   target_compile_definitions(${name} PRIVATE "PLAIT_TEST_DATA=\"${PROJECT_SOURCE_DIR}/tests\"")
   target_link_libraries(${name} PRIVATE plait_doctest_main plait_test_backend)
-  target_compile_options(${name} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-O1>) # test code is compiled more than it is run
+  target_compile_options(${name} PRIVATE $<$<AND:$<CONFIG:Release>,$<COMPILE_LANGUAGE:CXX>>:-O1>) # compiled more than it is run
   if(TARGET plait::io)
     target_link_libraries(${name} PRIVATE plait::io)
   endif()
@@ -101,27 +101,27 @@ if(TARGET moe_trainer)
   endforeach()
 endif()
 
-# Device code is compiled here, not run: run it on a machine with the device.
-if(CMAKE_CUDA_COMPILER AND TARGET CUDA::cudart)
-  file(GLOB_RECURSE plait_device_sources CONFIGURE_DEPENDS
-    "${PROJECT_SOURCE_DIR}/kernels/*.cu" "${PROJECT_SOURCE_DIR}/kernels/*.cpp" "${PROJECT_SOURCE_DIR}/tests/device/*.cu")
+# Device code is compiled here; on a machine without the device its tests say so and are skipped.
+if(TARGET plait_cuda)
+  plait_executable(device_backend "${PROJECT_SOURCE_DIR}/tests/device/backend_test.cpp")
+  target_include_directories(device_backend PRIVATE "${PROJECT_SOURCE_DIR}/tests")
+  target_include_directories(device_backend SYSTEM PRIVATE "${PLAIT_DOCTEST_INCLUDE_DIR}")
+  target_link_libraries(device_backend PRIVATE plait::cuda plait_test_backend)
+  target_compile_options(device_backend PRIVATE -O1)
+  add_test(NAME device_backend COMMAND device_backend)
+  set_tests_properties(device_backend PROPERTIES LABELS device SKIP_RETURN_CODE 77)
+
+  file(GLOB plait_device_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/device/*.cu")
   file(GLOB plait_device_bench CONFIGURE_DEPENDS
     "${PROJECT_SOURCE_DIR}/bench/grouped_gemm/*.cu" "${PROJECT_SOURCE_DIR}/bench/grouped_gemm/*.cpp")
-  if(PLAIT_BUILD_BENCH AND TARGET CUDA::cublasLt)
+  if(PLAIT_BUILD_BENCH)
     list(APPEND plait_device_sources ${plait_device_bench})
   endif()
   if(plait_device_sources)
     add_library(device OBJECT ${plait_device_sources})
     target_include_directories(device PRIVATE "${PROJECT_SOURCE_DIR}/kernels" "${PROJECT_SOURCE_DIR}/tests")
     target_link_libraries(device PRIVATE plait::plait CUDA::cudart plait_doctest_main)
-    target_compile_options(device PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:${plait_warnings}>"
-      "$<$<COMPILE_LANGUAGE:CUDA>:SHELL:-Xcompiler=-Wall,-Wextra>")
-    if("cuda_std_20" IN_LIST CMAKE_CUDA_COMPILE_FEATURES)
-      set_target_properties(device PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON)
-    else() # CMake 3.25 with nvcc 13; with extensions off it would add a -std=c++17 after ours
-      target_compile_options(device PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20>)
-      set_target_properties(device PROPERTIES CUDA_EXTENSIONS ON)
-    endif()
+    plait_cuda_options(device)
   endif()
 endif()
 

@@ -31,7 +31,8 @@ OUTSIDE = {
     "cpu": lambda name: name == "cblas.h" or VECTOR.match(name),
     "runtime": lambda name: POSIX.match(name),
 }
-OUTSIDE_FILE = {"plait/comm/nccl.hpp": lambda name: name in ("nccl.h", "cuda_runtime_api.h", "cuda_runtime.h")}
+OUTSIDE_FILE = {"plait/comm/nccl.hpp": lambda name: name in ("nccl.h", "cuda_runtime_api.h", "cuda_runtime.h"),
+                "plait/io/sentencepiece_tokenizer.hpp": lambda name: name == "sentencepiece_processor.h"}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)

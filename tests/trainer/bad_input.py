@@ -55,9 +55,11 @@ refuse("--ep without ranks", 2, ["--ep", "tp=2"], *evaluate, "--ep")
 refuse("ep without --ep", 2, ["--ep"], *evaluate, "--mesh", "fsdp=2,ep=2")
 refuse("tp does not divide ep", 2, ["tp=4", "ep=2"], *evaluate, "--mesh", "tp=4,ep=2", "--ep")
 refuse("ep does not divide ranks", 2, ["ep=4", "fsdp x tp"], *evaluate, "--mesh", "fsdp=3,tp=2,ep=4", "--ep")
-refuse("generate --sp", 2, ["--sp"], "generate", "--model", MIXTRAL, "--prompt-ids", "1", "--mesh", "tp=2", "--sp")
 refuse("heads not divided", 2, ["plait[indivisible]", "k_proj"], *evaluate, "--mesh", "tp=8")
 refuse("experts not divided", 2, ["plait[indivisible]"], *evaluate, "--mesh", "fsdp=3,ep=3", "--ep")
+os.environ["CUDA_VISIBLE_DEVICES"] = "none"
+refuse("no GPU", 2, ["--backend cuda"], *evaluate, "--backend", "cuda")
+del os.environ["CUDA_VISIBLE_DEVICES"]
 refuse("mesh and ranks", 2, ["--ranks", "--mesh"], *evaluate, "--mesh", "tp=2", "--ranks", "2")
 refuse("negative steps", 2, ["--steps"], "train", "--model", MIXTRAL, "--tokens", TOKENS, "--steps", "-1")
 refuse("no tokens", 2, ["--tokens"], "train", "--model", MIXTRAL)
@@ -127,6 +129,6 @@ with scratch() as d:
     for flags in ([], ["--mesh", "fsdp=2,tp=2", "--sp", "--ep"]):
         log, export = os.path.join(d, "log"), os.path.join(d, "export")
         refuse("NaN router", 1, [], "train", "--model", path, "--tokens", TOKENS, "--steps", 2, "--export", export, *flags)
-        refuse("NaN router", 1, [], "generate", "--model", path, "--prompt-ids", "1,2", *[f for f in flags if f != "--sp"])
+        refuse("NaN router", 1, [], "generate", "--model", path, "--prompt-ids", "1,2", *flags)
         report.check(not os.path.exists(export), "NaN router: something was exported")
 report.close()

@@ -10,6 +10,7 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 ORACLES = os.path.join(HERE, "..", "oracles")
 TRAINER = os.environ.get("MOE_TRAINER", "build/cpu/bin/moe_trainer")
+BACKEND = os.environ.get("PLAIT_TEST_BACKEND", "cpu")  # what the trainer is run with; cuda needs a GPU
 
 # Name, flags. The list of the project's promise: every composition of FSDP, TP, SP and EP up to eight ranks.
 PLANS = [
@@ -28,10 +29,15 @@ PLANS = [
     ("fsdp4 tp2 ep4", ["--mesh", "fsdp=4,tp=2,ep=4", "--ep"]),
     ("fsdp4 tp2 ep4 sp", ["--mesh", "fsdp=4,tp=2,ep=4", "--ep", "--sp"]),
 ]
+SMALL = os.environ.get("PLAIT_TEST_SCALE") == "small"  # under a sanitizer: each of the four plans, with and without FSDP
+if SMALL:
+    PLANS = [p for p in PLANS if p[0] in ("one", "sp2", "fsdp2 x tp2", "fsdp4 ep2", "fsdp2 x (sp+ep2)")]
 
 
 def run(*args, expect=0):
     """Runs the trainer; returns (stdout, stderr). A wrong exit code ends the test."""
+    if args and args[0] in ("train", "eval", "generate") and "--backend" not in args:
+        args = (*args, "--backend", BACKEND)
     p = subprocess.run([TRAINER, *map(str, args)], capture_output=True, text=True, errors="replace", timeout=600)
     if p.returncode != expect:
         sys.exit(f"{' '.join(map(str, args))}: exit {p.returncode}, wanted {expect}\n{p.stdout[-2000:]}\n{p.stderr[-2000:]}")

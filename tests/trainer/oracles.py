@@ -1,6 +1,6 @@
 """Every oracle under every plan: logits, loss, each gradient, ten optimizer steps and greedy ids equal transformers' own numbers.
 
-Usage: oracles.py [MODEL ...]   (default: all five)
+Usage: oracles.py [MODEL ...]   (default: all five). PLAIT_TEST_BACKEND=cuda runs it on a GPU.
 """
 import json
 import os
@@ -74,7 +74,7 @@ for model in MODELS:
             greedy = facts["greedy"]
             ids = ",".join(map(str, greedy["prompt"]))
             count = len(greedy["ids"]) - len(greedy["prompt"])
-            out, _ = run("generate", "--model", export, "--prompt-ids", ids, "--max-new-tokens", count, *[f for f in flags if f != "--sp"])
+            out, _ = run("generate", "--model", export, "--prompt-ids", ids, "--max-new-tokens", count, *flags)
             report.check(last_json(out)["ids"] == greedy["ids"], f"{name}: greedy ids {last_json(out)['ids']}")
     print(f"{model}: {len(PLANS)} plans compared", flush=True)
 

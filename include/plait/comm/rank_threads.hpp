@@ -17,6 +17,7 @@
 
 #include "plait/comm/communicator.hpp"
 #include "plait/runtime/context.hpp"
+#include "plait/runtime/queue.hpp"
 
 namespace plait::inline v0_1 {
 
@@ -38,10 +39,12 @@ class rank_group {
       : size_(size), ops_(&ops), check_(check), departed_(static_cast<std::size_t>(size), false) {}
 
   std::uint64_t post(int rank, std::uint64_t number, const collective& call) {
+    queue_mark ready(*ops_, queue_of(call));
     std::unique_lock lock(mutex_);
     if (failed_) throw rank_released();
     slot& s = at(number);
     s.call[static_cast<std::size_t>(rank)] = call;
+    s.mark(stage::posted, rank) = std::move(ready);
     s.has[static_cast<std::size_t>(rank)] = progress::posted;
     if (++s.posted == size_) {
       if (check_) verify(s, number);
@@ -60,11 +63,12 @@ class rank_group {
       ++reading_;
     }
     const collective& mine = s->call[static_cast<std::size_t>(rank)];
-    const execution exec{};
+    const execution exec = queue_of(mine);
+    const auto copy = [&](void* to, const void* from, std::size_t bytes) { ops_->copy(exec, to, from, bytes); };
+    s->wait_for_others(stage::posted, rank, exec);
     const std::size_t element = size_of(mine.type);
     const std::size_t block = static_cast<std::size_t>(mine.count) * element;
     const std::size_t n = static_cast<std::size_t>(size_);
-    std::vector<char> scratch;
     switch (mine.kind) {
       case collective_kind::all_gather:
         for (std::size_t m = 0; m < n; ++m) copy(static_cast<char*>(mine.out) + m * block, s->call[m].in, block);
@@ -82,11 +86,11 @@ class rank_group {
         const std::int64_t share = (mine.count + size_ - 1) / size_;
         const std::int64_t begin = std::min<std::int64_t>(share * rank, mine.count);
         const std::int64_t end = std::min<std::int64_t>(begin + share, mine.count);
-        scratch.resize(static_cast<std::size_t>(end - begin) * element);
+        const buffer scratch(*ops_, exec.queue, static_cast<std::size_t>(end - begin) * element);
         reduce(exec, *s, static_cast<std::size_t>(begin) * element, scratch.data(), end - begin, mine.type, mine.maximum);
-        arrive(*s, s->reduced);  // nobody reads an input any more: outputs may be written, also in place
-        copy(static_cast<char*>(mine.out) + static_cast<std::size_t>(begin) * element, scratch.data(), scratch.size());
-        arrive(*s, s->shared);
+        arrive(*s, stage::reduced, rank, exec);  // nobody reads an input any more: outputs may be written, also in place
+        copy(static_cast<char*>(mine.out) + static_cast<std::size_t>(begin) * element, scratch.data(), scratch.bytes());
+        arrive(*s, stage::shared, rank, exec);
         for (int m = 0; m < size_; ++m) {
           if (m == rank) continue;
           const std::int64_t low = std::min<std::int64_t>(share * m, mine.count);
@@ -100,12 +104,15 @@ class rank_group {
       case collective_kind::send:
       case collective_kind::receive: break;
     }
+    queue_mark done(*ops_, exec);
     std::unique_lock lock(mutex_);
     --reading_;
     ++s->finished;
+    s->mark(stage::finished, rank) = std::move(done);
     s->has[static_cast<std::size_t>(rank)] = progress::finished;
     if (s->finished == size_ || reading_ == 0) wake_.notify_all();
     await(lock, [&] { return s->finished == size_; }, [&] { return absent(*s); });  // my input may still be read until here
+    s->wait_for_others(stage::finished, rank, exec);
     if (++s->left == size_) retire();
   }
 
@@ -117,9 +124,11 @@ class rank_group {
     std::int64_t sent = -1, wanted = -1;  // bytes; -1: that side has not started
     int from = 0, to = 0;
     bool done = false;
+    queue_mark started, copied;  // of the side that came first; of the copy
   };
   std::shared_ptr<letter> start_letter(int from, int to, bool sends, const collective& call) {
     const std::int64_t bytes = call.count * static_cast<std::int64_t>(size_of(call.type));
+    const execution exec = queue_of(call);
     std::unique_lock lock(mutex_);
     if (failed_) throw rank_released();
     std::deque<std::shared_ptr<letter>>& box = mail_[{from, to}];
@@ -133,14 +142,18 @@ class rank_group {
     if (sends) l->data = call.in, l->sent = bytes;
     else l->target = call.out, l->wanted = bytes;
     if (l->sent >= 0 && l->wanted >= 0) {
-      if (l->sent == l->wanted) copy(l->target, l->data, static_cast<std::size_t>(bytes));
+      l->started.wait(exec);
+      if (l->sent == l->wanted) ops_->copy(exec, l->target, l->data, static_cast<std::size_t>(bytes));
+      l->copied = queue_mark(*ops_, exec);
       l->done = true;
       box.erase(std::find(box.begin(), box.end(), l));
       wake_.notify_all();
+    } else {
+      l->started = queue_mark(*ops_, exec);
     }
     return l;
   }
-  void complete(const letter& l) {
+  void complete(const letter& l, const execution& exec) {
     std::unique_lock lock(mutex_);
     await(lock, [&] { return l.done; }, [&] {
       const int peer = l.sent < 0 ? l.from : l.to;
@@ -148,6 +161,7 @@ class rank_group {
     });
     if (l.sent != l.wanted)
       throw std::logic_error("plait: a receive of " + std::to_string(l.wanted) + " bytes meets a send of " + std::to_string(l.sent));
+    l.copied.wait(exec);
   }
 
   /// The member has returned from its body: whoever waits for it now waits for nothing.
@@ -172,16 +186,27 @@ class rank_group {
 
  private:
   enum class progress : unsigned char { none, posted, finished };
+  /// What members wait for each other at: threads by the counters, their queues by marks.
+  enum class stage : unsigned char { posted, reduced, shared, finished, count };
   struct slot {
-    explicit slot(int n) : call(static_cast<std::size_t>(n)), has(static_cast<std::size_t>(n), progress::none) {}
+    explicit slot(int n)
+        : call(static_cast<std::size_t>(n)),
+          has(static_cast<std::size_t>(n), progress::none),
+          marks(static_cast<std::size_t>(n) * static_cast<std::size_t>(stage::count)) {}
     std::vector<collective> call;
     std::vector<progress> has;
-    int posted = 0, reduced = 0, shared = 0, finished = 0, left = 0;
+    std::vector<queue_mark> marks;
+    int posted = 0, finished = 0, left = 0;
+    int arrived[static_cast<std::size_t>(stage::count)] = {};  // of reduced and shared
     std::string error;
+
+    queue_mark& mark(stage at, int rank) { return marks[static_cast<std::size_t>(at) * call.size() + static_cast<std::size_t>(rank)]; }
+    void wait_for_others(stage at, int rank, const execution& exec) {
+      for (int r = 0; r < static_cast<int>(call.size()); ++r)
+        if (r != rank) mark(at, r).wait(exec);
+    }
   };
-  static void copy(void* to, const void* from, std::size_t bytes) {
-    if (bytes != 0) std::memcpy(to, from, bytes);
-  }
+  static execution queue_of(const collective& call) { return call.queue != nullptr ? *call.queue : execution{}; }
   slot& at(std::uint64_t number) {
     while (first_ + slots_.size() <= number) slots_.emplace_back(std::make_unique<slot>(size_));
     return *slots_[static_cast<std::size_t>(number - first_)];
@@ -211,12 +236,16 @@ class rank_group {
     throw std::logic_error("plait: rank " + std::to_string(missing()) + " of a group returned while others of the group wait for it; every "
                            "rank must take part in every collective");
   }
-  void arrive(slot& s, int& counter) {
+  void arrive(slot& s, stage at, int rank, const execution& exec) {
+    queue_mark here(*ops_, exec);
     std::unique_lock lock(mutex_);
+    int& counter = s.arrived[static_cast<std::size_t>(at)];
+    s.mark(at, rank) = std::move(here);
     if (--reading_ == 0) wake_.notify_all();
     if (++counter == size_) wake_.notify_all();
     await(lock, [&] { return counter == size_; }, [&] { return absent(s); }, true);
     ++reading_;
+    s.wait_for_others(at, rank, exec);
   }
   void reduce(const execution& exec, const slot& s, std::size_t offset, void* out, std::int64_t count, dtype type, bool maximum) const {
     std::vector<const void*> from;
@@ -267,7 +296,8 @@ class rank_communicator final : public any_communicator {
   ticket start(const collective& call) override {
     if (call.kind == collective_kind::send || call.kind == collective_kind::receive) {
       const bool sends = call.kind == collective_kind::send;
-      letters_[next_letter_] = group_->start_letter(sends ? rank_ : call.peer, sends ? call.peer : rank_, sends, call);
+      letters_[next_letter_] = {group_->start_letter(sends ? rank_ : call.peer, sends ? call.peer : rank_, sends, call),
+                                call.queue != nullptr ? *call.queue : execution{}};
       return {next_letter_++};
     }
     return {group_->post(rank_, next_++, call)};
@@ -276,9 +306,9 @@ class rank_communicator final : public any_communicator {
   void wait(ticket t) override {
     const auto letter = letters_.find(t.number);
     if (letter != letters_.end()) {
-      const auto l = letter->second;
+      const started_letter l = letter->second;
       letters_.erase(letter);
-      group_->complete(*l);
+      group_->complete(*l.letter, l.exec);
       return;
     }
     while (completed_ < next_ && completed_ <= t.number && t.number < first_letter) group_->complete(rank_, completed_++);
@@ -309,7 +339,11 @@ class rank_communicator final : public any_communicator {
   std::uint64_t next_ = 0, completed_ = 0;
   static constexpr std::uint64_t first_letter = 1ull << 62;  // apart from collectives' numbers
   std::uint64_t next_letter_ = first_letter;
-  std::map<std::uint64_t, std::shared_ptr<detail::rank_group::letter>> letters_;
+  struct started_letter {
+    std::shared_ptr<detail::rank_group::letter> letter;
+    execution exec;
+  };
+  std::map<std::uint64_t, started_letter> letters_;
 };
 static_assert(can_all_gather<rank_communicator> && can_reduce_scatter<rank_communicator> && can_all_reduce<rank_communicator> &&
               can_all_to_all<rank_communicator> && can_send_receive<rank_communicator>);
@@ -420,8 +454,10 @@ void run_ranks(const mesh_shape& mesh, const backend& ops, Body body, rank_optio
     try {
       rank_communicators communicators(world, rank);
       fault_record faults;
+      const queue_owner queue(ops);
       context c;
       c.ops = &ops;
+      c.exec.queue = queue.get();
       c.exec.faults = &faults;
       c.mesh = mesh;
       c.rank = rank;

@@ -161,6 +161,17 @@ struct side_inputs_lie_as_their_rows {
   static constexpr bool ok = Ok;
 };
 template <bool Ok, class... Context>
+struct the_sequence_is_whole {
+  static_assert(Ok, "plait[sequence-cut]: this op adds or takes positions of dim 1, but an axis cuts that dim; gather over it first");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct what_is_cached_lies_as_its_cache {
+  static_assert(Ok, "plait[cache-apart]: these keys, values or segments lie otherwise than the cache they are appended to; make the "
+                    "cache with their layout, or redistribute them");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
 struct row_local_ops_see_whole_rows {
   static_assert(Ok, "plait[row-cut]: this op needs the whole of its last dim on every rank, but an axis cuts it; gather first");
   static constexpr bool ok = Ok;

@@ -21,6 +21,13 @@ namespace plait::inline v0_1 {
 inline const backend& cpu_backend() {
   static constexpr backend table{
       .name = "cpu",
+      .open_queue = cpu_detail::open_queue,
+      .close_queue = cpu_detail::close_queue,
+      .mark = cpu_detail::mark,
+      .wait_mark = cpu_detail::wait_mark,
+      .release_mark = cpu_detail::release_mark,
+      .clear_faults = cpu_detail::clear_faults,
+      .read_faults = cpu_detail::read_faults,
       .allocate = cpu_detail::allocate,
       .release = cpu_detail::release,
       .copy = cpu_detail::copy,

@@ -18,14 +18,25 @@ namespace cpu_detail {
 
 inline constexpr std::align_val_t alignment{64};
 
-inline void* allocate(std::size_t bytes) {
+// Ops run at once: there is no queue, nothing to wait for, and faults are where they are read.
+inline void* open_queue() { return nullptr; }
+inline void close_queue(void*) {}
+inline void* mark(const execution&) { return nullptr; }
+inline void wait_mark(const execution&, void*) {}
+inline void release_mark(void*) {}
+inline void clear_faults(const execution& ex) {
+  if (ex.faults != nullptr) ex.faults->clear();
+}
+inline void read_faults(const execution&) {}
+
+inline void* allocate(void*, std::size_t bytes) {
   if (bytes == 0) bytes = 1;  // a pointer of its own even for nothing
   void* pointer = ::operator new(bytes, alignment);
   if (poison_allocations()) std::memset(pointer, 0xff, bytes);
   return pointer;
 }
 
-inline void release(void* pointer, std::size_t) {
+inline void release(void*, void* pointer, std::size_t) {
   if (pointer) ::operator delete(pointer, alignment);
 }
 

@@ -43,7 +43,7 @@ inline void adamw(const execution&, view master, view gradient, view moment1, vi
   });
 }
 
-inline double sum_of_squares(const execution&, view x) {
+inline void sum_of_squares(const execution&, view x, view out) {
   double total = 0;
   visit_float("sum_of_squares", x.type, [&](auto tag) {
     using T = typename decltype(tag)::type;
@@ -57,7 +57,7 @@ inline double sum_of_squares(const execution&, view x) {
       total += dot(static_cast<const double*>(wide), static_cast<const double*>(wide), m);
     }
   });
-  return total;
+  out.as<double>()[0] += total;
 }
 
 }  // namespace cpu_detail

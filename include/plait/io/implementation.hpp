@@ -1,5 +1,6 @@
 #pragma once
 // What plait/io takes from other libraries: the JSON parser (nlohmann's SAX parser), digests (xxHash) and, where it is found,
+// sentencepiece. Include this in ONE .cpp file of a program that reads models; every other file includes only the headers it needs,
 // none of which includes any of them.
 #include <xxhash.h>
 
@@ -13,6 +14,7 @@
 #include "plait/io/error.hpp"
 #include "plait/io/hash.hpp"
 #include "plait/io/json.hpp"
+#include "plait/io/sentencepiece_tokenizer.hpp"
 
 namespace plait::inline v0_1::io {
 

@@ -101,7 +101,7 @@ struct training_state {
 };
 
 struct manifest {
-  std::string library;
+  std::string written_by;  ///< program and version
   training_state training;
   std::string family, plan;     ///< for people
   digest plan_digest;           ///< of names, layouts and mesh
@@ -131,7 +131,7 @@ struct manifest {
 
 /// plait.json. The last field is the digest of every byte before it.
 inline std::string manifest_text(const manifest& m) {
-  std::string text = "{\n\"format\":\"plait checkpoint\",\n\"version\":" + std::to_string(manifest_version) + ",\n\"library\":";
+  std::string text = "{\n\"format\":\"plait checkpoint\",\n\"version\":" + std::to_string(manifest_version) + ",\n\"written_by\":";
   const auto quoted = [&](std::string_view value) { append_json_string(text, value); };
   const auto numbers = [&](const auto& values) {
     text += '[';
@@ -139,7 +139,7 @@ inline std::string manifest_text(const manifest& m) {
     for (const auto& v : values) text += (std::exchange(first, false) ? "" : ",") + std::to_string(v);
     text += ']';
   };
-  quoted(m.library);
+  quoted(m.written_by);
   text += ",\n\"step\":" + std::to_string(m.training.step) + ",\n\"rows_seen\":" + std::to_string(m.training.rows_seen) +
           ",\n\"tokens_seen\":" + std::to_string(m.training.tokens_seen) + ",\n\"seed\":" + std::to_string(m.training.seed);
   text += ",\n\"family\":";

@@ -79,9 +79,11 @@ inline void require_tiling(const std::string& shown, const stored_tensor& t) {
   for (const tensor_chunk& c : t.chunks) order.push_back(&c);
   std::sort(order.begin(), order.end(), [&](const tensor_chunk* a, const tensor_chunk* b) { return a->box.start[along] < b->box.start[along]; });
   tensor_box common;
+  std::int64_t comparisons = 0;
   for (std::size_t i = 0; i < order.size(); ++i)
     for (std::size_t j = i + 1; j < order.size() && t.rank > 0 && order[j]->box.start[along] < order[i]->box.start[along] + order[i]->box.count[along]; ++j)
-      if (intersect(order[i]->box, order[j]->box, t.rank, common)) fail("two chunks overlap at " + shape_text({common.start.data(), static_cast<std::size_t>(t.rank)}));
+      if (++comparisons > 100'000'000) fail("has more chunks side by side than any mesh makes");
+      else if (intersect(order[i]->box, order[j]->box, t.rank, common)) fail("two chunks overlap at " + shape_text({common.start.data(), static_cast<std::size_t>(t.rank)}));
   if (t.rank == 0 && t.chunks.size() > 1) fail("two chunks overlap");
   if (covered != t.elements())
     fail("its chunks hold " + std::to_string(covered) + " of " + std::to_string(t.elements()) + " elements (is a shard missing?)");
@@ -124,7 +126,7 @@ inline manifest parse_manifest(const std::string& shown, std::string_view text) 
   if (const std::int64_t version = whole(root, "version", ""); version != manifest_version)
     throw input_error(shown, "version", "is " + std::to_string(version) + ", this program reads " + std::to_string(manifest_version) + "; use the program that wrote it");
   manifest m;
-  m.library = words(root, "library", "");
+  m.written_by = words(root, "written_by", "");
   m.training.step = whole(root, "step", "");
   m.training.rows_seen = whole(root, "rows_seen", "");
   m.training.tokens_seen = whole(root, "tokens_seen", "");
@@ -134,8 +136,15 @@ inline manifest parse_manifest(const std::string& shown, std::string_view text) 
   if (const auto d = digest::of_text(words(root, "plan_digest", ""))) m.plan_digest = *d;
   else throw input_error(shown, "plan_digest", "is no digest; save again");
   m.element_types = words(root, "dtype", "");
-  for (const json_value& v : member(root, "axes", kind::array, "").items) m.axes.push_back(v.text);
-  for (const json_value& v : member(root, "sizes", kind::array, "").items) m.sizes.push_back(static_cast<std::int64_t>(std::min(v.natural, most)));
+  const auto items = [&](const char* name, kind type) -> const std::vector<json_value>& {
+    const std::vector<json_value>& all = member(root, name, kind::array, "").items;
+    for (const json_value& v : all)
+      if (v.type != type) throw input_error(shown, name, std::string("holds ") + v.kind_name() + "; save again");
+    return all;
+  };
+  for (const json_value& v : items("axes", kind::string)) m.axes.push_back(v.text);
+  for (const json_value& v : items("sizes", kind::natural)) m.sizes.push_back(static_cast<std::int64_t>(std::min(v.natural, most)));
+  if (m.axes.size() != m.sizes.size()) throw input_error(shown, "sizes", "has not one number an axis; save again");
   m.block_bytes = whole(root, "block_bytes", "");
   if (m.block_bytes < 64 || m.block_bytes > (std::int64_t{1} << 30)) throw input_error(shown, "block_bytes", "is not between 64 and 2^30; save again");
 

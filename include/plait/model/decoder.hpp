@@ -2,17 +2,21 @@
 // A decoder-only transformer with dense and mixture-of-experts layers, written once in typed ops. Its weights' layouts, the
 // regions' layouts and the output moves all come from the plan; nothing here names a collective. What does not fit does not
 // compile.
+#include <algorithm>
 #include <cmath>
 #include <optional>
+#include <unordered_map>
 
 #include "plait/io/model_config.hpp"
 #include "plait/model/batch.hpp"
+#include "plait/model/decoder_cache.hpp"
 #include "plait/model/decoder_table.hpp"
 #include "plait/ops/attention.hpp"
 #include "plait/ops/constant.hpp"
 #include "plait/ops/experts.hpp"
 #include "plait/ops/loss.hpp"
 #include "plait/ops/recompute.hpp"
+#include "plait/ops/sequence.hpp"
 #include "plait/plan/covers.hpp"
 #include "plait/tensor/uniform_layout.hpp"
 #include "plait/train/parameter_store.hpp"
@@ -76,8 +80,11 @@ class decoder {
       : config_(&config), store_(&store), options_(options) {}
 
   /// Forward over this rank's part of `input`. With a scale, the loss too; with c.recording, ready for backward(c, *loss).
-  auto forward(context& c, const batch& input, const loss_scale* scale) {
-    tables t = make_tables(c, input);
+  /// With a cache, `input` holds the tokens after those cached, all of which are attended to, and logits are [B, 1, V], those of the
+  /// last position; there is then neither loss nor backward.
+  auto forward(context& c, const batch& input, const loss_scale* scale, decoder_cache* cache = nullptr) {
+    if (cache != nullptr) cache->begin(c, config_->layers, scale != nullptr);
+    tables t = make_tables(c, input, cache);
     stream x = embed_tokens(c, input);
     std::optional<partial_statistics> statistics;
     for (int l = 0; l < config_->layers; ++l) {
@@ -90,7 +97,7 @@ class decoder {
       statistics = statistics ? partial_statistics(add(c, *statistics, *out.statistics)) : *out.statistics;
     }
     c.layer = -1;
-    return finish(c, x, input, statistics, scale);
+    return finish(c, x, t, statistics, scale);
   }
 
  private:
@@ -98,6 +105,7 @@ class decoder {
     rope_table cosine, sine;
     segments_table segment_start;
     const batch* input;
+    decoder_cache* cache;
   };
 
   template <int Row, int Number = -1>
@@ -107,14 +115,22 @@ class decoder {
     return styled<style_t<Plan, Model, Row, Number>, T>(T(store_->compute_array(slot)));
   }
 
-  tables make_tables(context& c, const batch& in) const {
+  tables make_tables(context& c, const batch& in, decoder_cache* cache) const {
     const std::int64_t half = config_->head_dim / 2, tokens = in.rows * in.columns;
-    std::vector<stat> cosine(static_cast<std::size_t>(tokens * half)), sine(cosine.size());
-    for (std::int64_t i = 0; i < half; ++i) {
-      const stat frequency = stat(1) / static_cast<stat>(std::pow(static_cast<stat>(config_->rope_theta),
-                                                                  static_cast<stat>(2 * i) / static_cast<stat>(config_->head_dim)));
-      for (std::int64_t n = 0; n < tokens; ++n) {
-        const stat angle = static_cast<stat>(in.positions[static_cast<std::size_t>(n)]) * frequency;
+    std::vector<stat> cosine(static_cast<std::size_t>(tokens * half)), sine(cosine.size()), frequency(static_cast<std::size_t>(half));
+    for (std::int64_t i = 0; i < half; ++i)
+      frequency[static_cast<std::size_t>(i)] = stat(1) / static_cast<stat>(std::pow(static_cast<stat>(config_->rope_theta),
+                                                                                    static_cast<stat>(2 * i) / static_cast<stat>(config_->head_dim)));
+    std::unordered_map<std::int32_t, std::int64_t> first;  // rows repeat positions, and these functions are slow
+    for (std::int64_t n = 0; n < tokens; ++n) {
+      const auto [seen, fresh] = first.try_emplace(in.positions[static_cast<std::size_t>(n)], n);
+      if (!fresh) {
+        std::copy_n(cosine.begin() + seen->second * half, half, cosine.begin() + n * half);
+        std::copy_n(sine.begin() + seen->second * half, half, sine.begin() + n * half);
+        continue;
+      }
+      for (std::int64_t i = 0; i < half; ++i) {
+        const stat angle = static_cast<stat>(seen->first) * frequency[static_cast<std::size_t>(i)];
         cosine[static_cast<std::size_t>(n * half + i)] = std::cos(angle);
         sine[static_cast<std::size_t>(n * half + i)] = std::sin(angle);
       }
@@ -125,6 +141,8 @@ class decoder {
     t.sine = constant<rows_layout, stat, extents<dyn, dyn, dyn>>(c, sine.data(), angles);
     t.segment_start = constant<rows_layout, std::int32_t, extents<dyn, dyn>>(c, in.segment_start.data(), two);
     t.input = &in;
+    t.cache = cache;
+    if (cache != nullptr) append(c, sequence_cache<segments_table>(cache->segment_start), t.segment_start);
     return t;
   }
 
@@ -137,6 +155,17 @@ class decoder {
     stream x = embed(c, ids, weight<row("model.embed_tokens.weight")>(-1));
     if (!config_->tied) store_->leave_unit(c, 0, -1);
     return x;
+  }
+
+  /// Attention to this batch alone or, with a cache, to all positions cached and these.
+  template <class Q, class K, class V>
+  static Q attend_to(context& c, const Q& q, const K& k, const V& v, int l, const tables& t, double scale) {
+    if (t.cache == nullptr) return attention(c, q, k, v, t.segment_start, scale);
+    const sequence_cache<K> keys(t.cache->keys[static_cast<std::size_t>(l)]);
+    const sequence_cache<V> values(t.cache->values[static_cast<std::size_t>(l)]);
+    append(c, keys, k);
+    append(c, values, v);
+    return attention(c, q, keys, values, sequence_cache<segments_table>(t.cache->segment_start), scale);
   }
 
   template <int Number>
@@ -153,7 +182,7 @@ class decoder {
       k = normalise(c, k, weight<row("model.layers.*.self_attn.k_norm.weight"), Number>(l), eps);
     }
     const double scale = 1.0 / std::sqrt(static_cast<double>(config_->head_dim));
-    const auto a = attention(c, rope(c, q, t.cosine, t.sine), rope(c, k, t.cosine, t.sine), v, t.segment_start, scale);
+    const auto a = attend_to(c, rope(c, q, t.cosine, t.sine), rope(c, k, t.cosine, t.sine), v, l, t, scale);
     const auto o = project(c, merge_heads(c, a), weight<row("model.layers.*.self_attn.o_proj.weight"), Number>(l));
     return add(c, x, o);
   }
@@ -229,14 +258,14 @@ class decoder {
     return pick(sparse, numbers::column(l), std::make_index_sequence<static_cast<std::size_t>(numbers::numbers.count) + 1>{})(*this, c, x, l, t);
   }
 
-  auto finish(context& c, const stream& x, const batch& in, const std::optional<partial_statistics>& statistics, const loss_scale* scale) {
+  auto finish(context& c, const stream& x, const tables& t, const std::optional<partial_statistics>& statistics, const loss_scale* scale) {
     const int head = static_cast<int>(config_->layers) + 1;
     auto logits = [&] {
       named_scope scope(c, "lm_head");
       store_->enter_unit(c, head, -1);
       auto normed = normalise(c, x, weight<row("model.norm.weight")>(-1), config_->rms_epsilon);
       const auto h = enter<rows_layout>(c, std::move(normed));
-      auto y = project(c, h, weight<row("lm_head.weight")>(-1));
+      auto y = project(c, t.cache == nullptr ? h : last_position(c, h), weight<row("lm_head.weight")>(-1));
       store_->leave_unit(c, head, head - 1);
       if (config_->tied) store_->leave_unit(c, 0, -1);
       return y;
@@ -244,8 +273,8 @@ class decoder {
     decoder_output<decltype(logits), scalar, whole_statistics> out{logits, {}, {}, {}};
     if (scale == nullptr) return out;
     named_scope scope(c, "loss");
-    const std::int64_t two[2] = {in.rows, in.columns};
-    const auto labels = constant<rows_layout, std::int64_t, extents<dyn, dyn>>(c, in.labels.data(), two);
+    const std::int64_t two[2] = {t.input->rows, t.input->columns};
+    const auto labels = constant<rows_layout, std::int64_t, extents<dyn, dyn>>(c, t.input->labels.data(), two);
     const auto maximum = row_maximum(c, logits);
     const auto shared = redistribute<reduced_layout_t<typename decltype(maximum)::layout_type>>(c, maximum);
     const auto parts = cross_entropy_parts(c, logits, shared, labels);

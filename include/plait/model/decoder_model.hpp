@@ -18,32 +18,40 @@ class decoder_model final : public any_model {
     slice_result r;
     if (want_logits) {
       const scoped_value<tape*> unrecorded(c.recording, nullptr);
-      named_scope scope(c, "output");
-      r.logits = redistribute<uniform_layout_t<typename Plan::mesh, Invariant>>(c, out.logits).data();
-    }
-    if (scale != nullptr) {
-      r.loss = value_of(c, out.loss->data());
-      if (out.aux_loss) r.aux_loss = value_of(c, out.aux_loss->data());
-      if (out.statistics) {
-        const array& s = out.statistics->data();
-        for (std::int64_t e = 0; e < s.local.extent[1]; ++e) r.expert_choices.push_back(element(c, s, e));
-      }
+      r.logits = whole(c, out.logits);
     }
     if (train) backward(c, *out.loss);
     store_->drop_all();
+    if (scale != nullptr) {  // read when all is queued: reading waits for the queue
+      r.loss = values_of(c, out.loss->data())[0];
+      if (out.aux_loss) r.aux_loss = values_of(c, out.aux_loss->data())[0];
+      if (out.statistics) {
+        r.expert_choices = values_of(c, out.statistics->data());
+        r.expert_choices.resize(r.expert_choices.size() / 2);
+      }
+    }
     return r;
+  }
+  array next_logits(context& c, const batch& tokens, decoder_cache& cache) override {
+    const auto out = decoder_.forward(c, tokens, nullptr, &cache);
+    store_->drop_all();
+    return whole(c, out.logits);
   }
 
  private:
-  static double element(context& c, const array& a, std::int64_t i) {
-    double wide = 0;
-    float narrow = 0;
-    void* const to = a.type() == dtype::f64 ? static_cast<void*>(&wide) : static_cast<void*>(&narrow);
-    const std::size_t size = size_of(a.type());
-    c.ops->copy(c.exec, to, static_cast<const char*>(a.local.data) + static_cast<std::size_t>(i) * size, size);
-    return a.type() == dtype::f64 ? wide : static_cast<double>(narrow);
+  template <class Logits>
+  static array whole(context& c, const Logits& logits) {
+    named_scope scope(c, "output");
+    return redistribute<uniform_layout_t<typename Plan::mesh, Invariant>>(c, logits).data();
   }
-  static double value_of(context& c, const array& a) { return element(c, a, 0); }
+  static std::vector<double> values_of(context& c, const array& a) {
+    std::vector<double> values(static_cast<std::size_t>(a.local.size()));
+    view to = a.local;
+    to.type = dtype::f64;
+    to.data = values.data();
+    c.ops->cast(c.exec, a.local, to);
+    return values;
+  }
 
   parameter_store* store_;
   decoder<Plan, Model> decoder_;

@@ -15,6 +15,14 @@ template <class X>
 struct rope_verdict {
   static constexpr typed value = typing::row_local(X::layout_type::value, X::rank);
 };
+/// Everything that attention asks of its operands' types.
+template <class Q, class K, class V, class Segments>
+constexpr bool attention_fits() {
+  using verdict = attention_verdict<Q, K>;
+  return check::the_layout_is_the_one_wanted<(!verdict::value.ok() || K::layout_type::value == V::layout_type::value), V, K>::ok &&
+         accept<typename Q::mesh, verdict, Q, K>() &&
+         check::side_inputs_lie_as_their_rows<(!verdict::value.ok() || goes_with<Q, Segments>(2)), Segments, Q>::ok;
+}
 }  // namespace detail
 
 /// Rotates each head by its position (arXiv 2104.09864, halves as in Hugging Face). cosine, sine: [B, S, d/2], rows as x's.
@@ -33,11 +41,8 @@ X rope(context& c, const X& x, const Table& cosine, const Table& sine) {
 /// segment_start: int32 [B, S], first position of each position's segment.
 template <class Q, class K, class V, class Segments>
 auto attention(context& c, const Q& q, const K& k, const V& v, const Segments& segment_start, double scale) {
-  using verdict = detail::attention_verdict<Q, K>;
-  constexpr bool alike = check::the_layout_is_the_one_wanted<(!verdict::value.ok() || K::layout_type::value == V::layout_type::value), V, K>::ok;
-  if constexpr (alike && detail::accept<typename Q::mesh, verdict, Q, K>() &&
-                check::side_inputs_lie_as_their_rows<(!verdict::value.ok() || detail::goes_with<Q, Segments>(2)), Segments, Q>::ok) {
-    return Q(runtime::attention(c, q.data(), k.data(), v.data(), segment_start.data(), scale, verdict::value.out));
+  if constexpr (detail::attention_fits<Q, K, V, Segments>()) {
+    return Q(runtime::attention(c, q.data(), k.data(), v.data(), segment_start.data(), scale, detail::attention_verdict<Q, K>::value.out));
   } else {
     return q;
   }

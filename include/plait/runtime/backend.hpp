@@ -11,7 +11,7 @@
 
 namespace plait::inline v0_1 {
 
-/// What a backend function runs on: a queue (null on the CPU), how many threads it may use, where data errors go.
+/// What a backend function runs on: a queue (null where ops run at once), how many threads it may use, where data errors go.
 struct execution {
   void* queue = nullptr;
   int threads = 1;
@@ -27,9 +27,23 @@ struct adamw_options {
 struct backend {
   const char* name;
 
+  // queues: what is queued runs in order and may run later; a backend that works at once has none (open_queue gives null) --
+  void* (*open_queue)();
+  void (*close_queue)(void* queue);                 // waits for what is queued; memory taken from the queue goes with it
+  /// A mark stands for all that has been queued so far; null: there is nothing to wait for.
+  void* (*mark)(const execution&);
+  void (*wait_mark)(const execution&, void* mark);  // what is queued from here on runs after the mark
+  void (*release_mark)(void* mark);
+  /// What ops found wrong in data: `clear` forgets it, `read` waits for the queue and puts it into execution::faults.
+  void (*clear_faults)(const execution&);
+  void (*read_faults)(const execution&);
+
   // memory ---------------------------------------------------------------------------------------------------------
-  void* (*allocate)(std::size_t bytes);
-  void (*release)(void* pointer, std::size_t bytes);
+  // In the order of the queue: released memory may be handed out again at once, for what is queued later on the same queue.
+  void* (*allocate)(void* queue, std::size_t bytes);
+  void (*release)(void* queue, void* pointer, std::size_t bytes);
+  // copy, copy_box and cast also take host memory, which is how data come and go: `from` may be reused when they return, and a
+  // `to` on the host is then written (the queue has been waited for). copy_box takes it in `from` alone.
   void (*copy)(const execution&, void* to, const void* from, std::size_t bytes);
   /// Copies a box of `count[]` elements (rank `rank`, element size `element`) between two row-major arrays, innermost
   /// dim last; `to_extent`/`from_extent` are the whole arrays, `to_start`/`from_start` the box's corner in each.
@@ -117,7 +131,7 @@ struct backend {
 
   // optimizer ------------------------------------------------------------------------------------------------------
   void (*adamw)(const execution&, view master, view gradient, view moment1, view moment2, const adamw_options&);
-  double (*sum_of_squares)(const execution&, view x);
+  void (*sum_of_squares)(const execution&, view x, view total);  // total (f64 [1]) += sum of x^2
 };
 
 }  // namespace plait::inline v0_1

@@ -19,14 +19,14 @@ struct memory_meter {
 
 class buffer {
  public:
-  buffer(const backend& b, std::size_t bytes, memory_meter* meter = nullptr)
-      : backend_(&b), bytes_(bytes), data_(b.allocate(bytes)), meter_(meter) {
+  buffer(const backend& b, void* queue, std::size_t bytes, memory_meter* meter = nullptr)
+      : backend_(&b), queue_(queue), bytes_(bytes), data_(b.allocate(queue, bytes)), meter_(meter) {
     if (meter_ != nullptr) meter_->add(static_cast<std::int64_t>(bytes));
   }
   buffer(const buffer&) = delete;
   buffer& operator=(const buffer&) = delete;
   ~buffer() {
-    backend_->release(data_, bytes_);
+    backend_->release(queue_, data_, bytes_);
     if (meter_ != nullptr) meter_->add(-static_cast<std::int64_t>(bytes_));
   }
   void* data() const { return data_; }
@@ -34,6 +34,7 @@ class buffer {
 
  private:
   const backend* backend_;
+  void* queue_;
   std::size_t bytes_;
   void* data_;
   memory_meter* meter_;

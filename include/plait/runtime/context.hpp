@@ -48,7 +48,7 @@ struct context {
   double seconds_communicating = 0;
   memory_meter memory{};
 
-  std::shared_ptr<buffer> allocate(std::size_t bytes) { return std::make_shared<buffer>(*ops, bytes, &memory); }
+  std::shared_ptr<buffer> allocate(std::size_t bytes) { return std::make_shared<buffer>(*ops, exec.queue, bytes, &memory); }
   any_communicator& group(std::uint32_t mask) {
     if (communicators == nullptr) throw std::logic_error("plait: a collective over several ranks, but the context has no communicators");
     return communicators->group(mask);

@@ -106,8 +106,8 @@ inline const backend& shapes_only() {
   static const backend table = [] {
     backend b{};
     b.name = "shapes";
-    b.allocate = [](std::size_t) -> void* { return nullptr; };
-    b.release = [](void*, std::size_t) {};
+    b.allocate = [](void*, std::size_t) -> void* { return nullptr; };
+    b.release = [](void*, void*, std::size_t) {};
     b.fill = [](const execution&, view, double) {};
     return b;
   }();

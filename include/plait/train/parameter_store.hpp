@@ -63,6 +63,7 @@ class parameter_store {
   std::vector<parameter_slot> slots;
   std::vector<parameter_unit> units;
   bool prefetch = true;
+  bool hold = false;  // weights stay gathered after a forward without a tape: generation reads the same ones for every token
 
   parameter_store() = default;
   parameter_store(const parameter_store&) = delete;
@@ -151,7 +152,7 @@ class parameter_store {
   void leave_unit(context& c, int unit, int previous) {
     const bool frees = units[static_cast<std::size_t>(unit)].policy == gathered::free_after_forward;
     if (c.recording == nullptr) {
-      drop(unit);
+      if (!hold) drop(unit);
       return;
     }
     if (frees) drop(unit);
@@ -161,6 +162,7 @@ class parameter_store {
     });
   }
   void drop_all() {
+    if (hold) return;
     for (std::size_t u = 0; u < units.size(); ++u) drop(static_cast<int>(u));
   }
 
@@ -216,15 +218,16 @@ class parameter_store {
   double gradient_norm(context& c) {
     named_scope scope(c, "gradient_norm");
     c.layer = -1;
-    double sum = 0;
+    const auto sum = number(c, 0.0);
+    const view total = number_view(*sum);
     for (const parameter_slot& s : slots) {
       bool mine = true;
       for (int a = 0; a < c.mesh.atoms; ++a)
         if (!s.storage.at[a].cuts() && c.coordinate[a] != 0) mine = false;
-      if (mine) sum += c.ops->sum_of_squares(c.exec, s.accumulated);
+      if (mine) c.ops->sum_of_squares(c.exec, s.accumulated, total);
     }
-    const double total = reduce_scalar(c, sum);
-    return total > 0 ? __builtin_sqrt(total) : total;
+    const double squares = reduce_number(c, *sum);
+    return squares > 0 ? __builtin_sqrt(squares) : squares;
   }
 
   void zero_gradients(context& c) {
@@ -242,23 +245,45 @@ class parameter_store {
 
   /// Sum over all ranks of the mesh, in rank order.
   static double reduce_scalar(context& c, double value) {
-    std::uint32_t mask = 0;
-    for (int a = 0; a < c.mesh.atoms; ++a)
-      if (c.mesh.size[a] > 1) mask |= 1u << a;
-    if (mask == 0) return value;
-    std::shared_ptr<buffer> memory = c.allocate(sizeof(double));
-    c.ops->copy(c.exec, memory->data(), &value, sizeof value);
-    collective call{collective_kind::all_reduce, memory->data(), memory->data(), 1, dtype::f64};
-    call.where = c.where;
-    call.queue = &c.exec;
-    c.note(call.kind, mask, static_cast<std::int64_t>(sizeof(double)));
-    any_communicator& group = c.group(mask);
-    c.wait(group, group.start(call));
-    c.ops->copy(c.exec, &value, memory->data(), sizeof value);
-    return value;
+    if (all_axes(c) == 0) return value;
+    return reduce_number(c, *number(c, value));
   }
 
  private:
+  /// One f64 in the backend's memory.
+  static std::shared_ptr<buffer> number(context& c, double value) {
+    std::shared_ptr<buffer> memory = c.allocate(sizeof value);
+    c.ops->copy(c.exec, memory->data(), &value, sizeof value);
+    return memory;
+  }
+  static view number_view(const buffer& memory) {
+    view v;
+    v.data = memory.data();
+    v.type = dtype::f64;
+    v.rank = 1;
+    v.extent[0] = 1;
+    return v;
+  }
+  static std::uint32_t all_axes(const context& c) {
+    std::uint32_t mask = 0;
+    for (int a = 0; a < c.mesh.atoms; ++a)
+      if (c.mesh.size[a] > 1) mask |= 1u << a;
+    return mask;
+  }
+  static double reduce_number(context& c, const buffer& memory) {
+    if (const std::uint32_t mask = all_axes(c); mask != 0) {
+      collective call{collective_kind::all_reduce, memory.data(), memory.data(), 1, dtype::f64};
+      call.where = c.where;
+      call.queue = &c.exec;
+      c.note(call.kind, mask, static_cast<std::int64_t>(sizeof(double)));
+      any_communicator& group = c.group(mask);
+      c.wait(group, group.start(call));
+    }
+    double value = 0;
+    c.ops->copy(c.exec, &value, memory.data(), sizeof value);
+    return value;
+  }
+
   static view state(context& c, const parameter_slot& s, dtype type, std::shared_ptr<buffer>& memory) {
     view v = s.storage_local;
     v.type = type;
@@ -299,7 +324,7 @@ class parameter_store {
     c.layer = u.layer;
     live_ += u.gathered_bytes;
     if (live_ > peak_) peak_ = live_;
-    if (live_ > gathered_bound()) throw std::logic_error("plait: gathered weights exceed the kept units plus the two largest");
+    if (live_ > gathered_bound() && !hold) throw std::logic_error("plait: gathered weights exceed the kept units plus the two largest");
     const std::size_t element = size_of(types.compute);
     for (std::uint32_t mask : masks_of(u)) {
       parameter_unit::in_flight f;

@@ -111,7 +111,7 @@ class checkpoint_saver {
     std::string problem;
     if (c.rank == 0) {
       planned_ = plan_manifest(parameters, c.mesh, facts.axes);
-      planned_.library = version_text();
+      planned_.written_by = version_text();
       planned_.training = facts.training;
       planned_.family = facts.family;
       planned_.plan = facts.plan;
@@ -167,7 +167,7 @@ class checkpoint_saver {
 
  private:
   static std::string version_text() {
-    return std::to_string(PLAIT_VERSION_MAJOR) + "." + std::to_string(PLAIT_VERSION_MINOR) + "." + std::to_string(PLAIT_VERSION_PATCH);
+    return "plait " + std::to_string(PLAIT_VERSION_MAJOR) + "." + std::to_string(PLAIT_VERSION_MINOR) + "." + std::to_string(PLAIT_VERSION_PATCH);
   }
   save_outcome ended(const std::string& problem) const {
     return {step_, problem, planned_.bytes(), std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count()};

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "plait/model/batch.hpp"
+#include "plait/model/decoder_cache.hpp"
 #include "plait/train/parameter_store.hpp"
 
 namespace plait::inline v0_1 {
@@ -25,6 +26,11 @@ class any_model {
   virtual ~any_model() = default;
   /// Forward; with `train`, backward too (gradients go to the store).
   virtual slice_result run(context& c, const batch& slice, const loss_scale* scale, bool train, bool want_logits) = 0;
+  /// Forward of the tokens that follow those in the cache: logits [B, 1, V] of the last position, whole on every rank. `tokens`
+  /// counts segment_start from the cache's first position. Refuses to be recorded.
+  virtual array next_logits(context&, const batch& /*tokens*/, decoder_cache&) {
+    throw std::logic_error("plait: this model has no forward pass with a cache; generate without one");
+  }
 };
 
 struct step_options {
@@ -50,6 +56,7 @@ struct numeric_fault : std::runtime_error {
 
 inline void read_faults(context& c) {
   // A fault on one rank must stop all of them at the same place: the first kind found by any rank wins.
+  c.ops->read_faults(c.exec);
   const fault mine = c.exec.faults != nullptr ? c.exec.faults->kind() : fault::none;
   const double seen = parameter_store::reduce_scalar(c, mine == fault::none ? 0.0 : 1.0);
   if (seen == 0) return;
@@ -66,7 +73,7 @@ inline step_result train_step(context& c, any_model& model, parameter_store& sto
   if (labels == 0) throw std::invalid_argument("plait: a batch without any labelled token has no loss");
   out.tokens = static_cast<std::int64_t>(valid);
   store.zero_gradients(c);
-  if (c.exec.faults != nullptr) c.exec.faults->clear();  // a step that was refused does not condemn the next one
+  c.ops->clear_faults(c.exec);  // a step that was refused does not condemn the next one
   const std::int64_t per_slice = ceil_chunk(input.rows, o.accumulation);
   for (std::int64_t first = 0; first < input.rows; first += per_slice) {
     const batch slice = input.slice(first, std::min(per_slice, input.rows - first));

@@ -5,21 +5,21 @@
 using namespace cpu_test;
 
 TEST_CASE("cpu memory: allocation is aligned, empty is legal, poison is NaN") {
-  void* nothing = cpu.allocate(0);
+  void* nothing = cpu.allocate(nullptr, 0);
   CHECK(nothing != nullptr);
-  cpu.release(nothing, 0);
-  cpu.release(nullptr, 0);
+  cpu.release(nullptr, nothing, 0);
+  cpu.release(nullptr, nullptr, 0);
   for (std::size_t bytes : {1u, 63u, 64u, 1000u}) {
-    void* p = cpu.allocate(bytes);
+    void* p = cpu.allocate(nullptr, bytes);
     CHECK(reinterpret_cast<std::uintptr_t>(p) % 64 == 0);
-    cpu.release(p, bytes);
+    cpu.release(nullptr, p, bytes);
   }
   CHECK_FALSE(poison_allocations());
   poison_allocations() = true;
-  float* p = static_cast<float*>(cpu.allocate(8));
+  float* p = static_cast<float*>(cpu.allocate(nullptr, 8));
   CHECK(std::isnan(p[0]));
   CHECK(std::isnan(p[1]));
-  cpu.release(p, 8);
+  cpu.release(nullptr, p, 8);
   poison_allocations() = false;
 }
 

@@ -1,0 +1,74 @@
+#pragma once
+// Run-time halves of what works along the sequence: memory that grows by position, attention over it, the last position of a row.
+#include "plait/runtime/op_dense.hpp"
+
+namespace plait::inline v0_1::runtime {
+
+/// An array [B, S, ...] whose dim 1 grows up to `capacity` positions, allocated once, at the first append. Every row's positions
+/// are contiguous. After an exception the lengths of a model's sequences may differ: start again with fresh ones.
+struct growing_sequence {
+  array all{};  // local [B, capacity, ...]
+  std::int64_t capacity = 0, length = 0;
+
+  /// Row b as [1, length, ...].
+  view row(std::int64_t b) const {
+    view v = all.local;
+    v.extent[0] = v.extent[1] = 1;
+    v.data = static_cast<char*>(v.data) + static_cast<std::size_t>(b * capacity) * v.bytes();
+    v.extent[1] = length;
+    return v;
+  }
+};
+
+/// Puts the positions of y [B, S, ...] after those that are there.
+inline void append(context& c, growing_sequence& to, const array& y) {
+  if (wants_gradient(c, y)) throw std::logic_error("plait: a cache has no backward; append to it without a tape");
+  if (to.all.memory == nullptr) {
+    std::int64_t local[max_rank], global[max_rank];
+    for (int d = 0; d < y.rank(); ++d) local[d] = y.local.extent[d], global[d] = y.global[d];
+    local[1] = global[1] = to.capacity;
+    to.all = make_array(c, y.type(), y.rank(), local, global, y.layout);
+  }
+  bool same = to.all.type() == y.type() && to.all.rank() == y.rank() && to.all.layout == y.layout;
+  for (int d = 0; d < y.rank(); ++d) same = same && (d == 1 || (to.all.local.extent[d] == y.local.extent[d] && to.all.global[d] == y.global[d]));
+  if (!same) throw std::logic_error("plait[cache-apart]: what is appended has another shape, element type or layout than the cache");
+  const std::int64_t count = y.local.extent[1];
+  if (to.length + count > to.capacity)
+    throw std::logic_error("plait: a cache of " + std::to_string(to.capacity) + " positions holds " + std::to_string(to.length) + " and cannot take " +
+                           std::to_string(count) + " more; make it larger");
+  const std::int64_t start[max_rank] = {0, to.length}, zero[max_rank] = {};
+  c.ops->copy_box(c.exec, to.all.local.data, to.all.local.extent, start, y.local.data, y.local.extent, zero, y.local.extent, y.rank(), size_of(y.type()));
+  to.length += count;
+}
+
+/// Queries [B, Sq, heads, d] at the last Sq of the positions cached. Row by row, since the backend takes contiguous keys.
+inline array attention(context& c, const array& q, const growing_sequence& k, const growing_sequence& v, const growing_sequence& segment_start,
+                       double scale, const layout_value& layout) {
+  if (wants_gradient(c, q)) throw std::logic_error("plait: attention over a cache has no backward; call it without a tape");
+  if (k.length != v.length || k.length != segment_start.length || k.length < q.local.extent[1])
+    throw std::logic_error("plait: attention over a cache: keys, values and segments of all positions, the queries' own too, are appended first");
+  array y = make_array(c, q.type(), q.rank(), q.local.extent, q.global, layout);
+  view from = q.local, to = y.local;
+  from.extent[0] = to.extent[0] = 1;
+  for (std::int64_t b = 0; b < q.local.extent[0]; ++b) {
+    from.data = static_cast<char*>(q.local.data) + static_cast<std::size_t>(b) * from.bytes();
+    to.data = static_cast<char*>(y.local.data) + static_cast<std::size_t>(b) * to.bytes();
+    c.ops->attention(c.exec, from, k.row(b), v.row(b), segment_start.row(b), scale, to, view{});
+  }
+  return y;
+}
+
+/// [B, S, ...] -> [B, 1, ...].
+inline array last_position(context& c, const array& x) {
+  if (wants_gradient(c, x)) throw std::logic_error("plait: last_position has no backward; call it without a tape");
+  if (x.local.extent[1] == 1) return x;
+  std::int64_t local[max_rank], global[max_rank];
+  for (int d = 0; d < x.rank(); ++d) local[d] = x.local.extent[d], global[d] = x.global[d];
+  local[1] = global[1] = 1;
+  array y = make_array(c, x.type(), x.rank(), local, global, x.layout);
+  const std::int64_t start[max_rank] = {0, x.local.extent[1] - 1}, zero[max_rank] = {};
+  c.ops->copy_box(c.exec, y.local.data, y.local.extent, zero, x.local.data, x.local.extent, start, y.local.extent, y.rank(), size_of(y.type()));
+  return y;
+}
+
+}  // namespace plait::inline v0_1::runtime

@@ -1,0 +1,407 @@
+// Attention in bf16 on the tensor cores (mma.sync m16n8k16, float32 sums): 64 queries a block against tiles of 64 keys that arrive by
+// asynchronous copies, two stages deep. Probabilities are rounded to bf16 before they meet the values. Gradients take two passes, one a
+// tile of queries, one a tile of keys, so that every sum has one owner and a fixed order.
+#include <cmath>
+
+#include "plait/kernels/cuda/attention.cuh"
+
+namespace plait::inline v0_1::cuda {
+namespace {
+
+inline constexpr int tile = 64, threads = 128;  // four warps of 16 rows
+inline constexpr float log2_e = 1.4426950408889634f;
+
+__device__ __forceinline__ unsigned shared_address(const void* p) { return static_cast<unsigned>(__cvta_generic_to_shared(p)); }
+
+/// A tile of 64 rows of D elements in shared memory: 16-byte chunks, the chunk's number mixed with the row's so that eight rows of one
+/// column lie in different banks.
+template <int D>
+struct tile_at {
+  unsigned base;
+  static constexpr int bytes = tile * D * 2;
+  __device__ __forceinline__ unsigned chunk(int row, int c) const { return base + row * (D * 2) + ((c ^ (row & 7)) << 4); }
+};
+
+/// Starts copying rows [first, first + 64) of a matrix; what lies outside it becomes zeros.
+template <int D>
+__device__ __forceinline__ void start_copy(tile_at<D> to, const bf16* from, index step, index first, index count, int width) {
+#pragma unroll
+  for (int i = static_cast<int>(threadIdx.x); i < tile * (D / 8); i += threads) {
+    const int r = i / (D / 8), c = i % (D / 8);
+    const bool here = first + r < count && c * 8 < width;
+    const bf16* source = here ? from + (first + r) * step + c * 8 : from;
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to.chunk(r, c)), "l"(source), "r"(here ? 16 : 0) : "memory");
+  }
+}
+__device__ __forceinline__ void end_group() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int Pending>
+__device__ __forceinline__ void await_groups() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
+}
+
+__device__ __forceinline__ void load_matrices(unsigned (&r)[4], unsigned address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(address)
+               : "memory");
+}
+__device__ __forceinline__ void load_transposed(unsigned (&r)[4], unsigned address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(address)
+               : "memory");
+}
+__device__ __forceinline__ void mma(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+__device__ __forceinline__ unsigned packed(float low, float high) {
+  unsigned pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+
+/// This warp's 16 rows of `a` times the transpose of N8 * 8 rows of `b` from `row_b` on: c[n8] = a b^T, overwritten.
+template <int N8, int D>
+__device__ __forceinline__ void multiply_rows(float (&c)[N8][4], tile_at<D> a, tile_at<D> b, int row_b) {
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+#pragma unroll
+  for (int n = 0; n < N8; ++n)
+#pragma unroll
+    for (int i = 0; i < 4; ++i) c[n][i] = 0;
+#pragma unroll
+  for (int k = 0; k < D / 16; ++k) {
+    unsigned x[4];
+    load_matrices(x, a.chunk(warp * 16 + lane % 16, k * 2 + lane / 16));
+#pragma unroll
+    for (int n = 0; n < N8; n += 2) {
+      unsigned y[4];
+      load_matrices(y, b.chunk(row_b + n * 8 + lane / 16 * 8 + lane % 8, k * 2 + lane / 8 % 2));
+      mma(c[n], x, y[0], y[1]);
+      mma(c[n + 1], x, y[2], y[3]);
+    }
+  }
+}
+
+/// o += p m: p is this warp's 16 rows by N8 * 8 columns as products left it, m the rows of that number from `row_m` on.
+template <int N8, int D>
+__device__ __forceinline__ void multiply_add(float (&o)[D / 8][4], const float (&p)[N8][4], tile_at<D> m, int row_m) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+#pragma unroll
+  for (int k = 0; k < N8; k += 2) {
+    const unsigned x[4] = {packed(p[k][0], p[k][1]), packed(p[k][2], p[k][3]), packed(p[k + 1][0], p[k + 1][1]),
+                           packed(p[k + 1][2], p[k + 1][3])};
+#pragma unroll
+    for (int d = 0; d < D / 8; d += 2) {
+      unsigned y[4];
+      load_transposed(y, m.chunk(row_m + k * 8 + lane % 16, d + lane / 16));
+      mma(o[d], x, y[0], y[1]);
+      mma(o[d + 1], x, y[2], y[3]);
+    }
+  }
+}
+
+template <class Op>
+__device__ __forceinline__ float over_4(float value, Op op) {
+  value = op(value, __shfl_xor_sync(~0u, value, 1));
+  return op(value, __shfl_xor_sync(~0u, value, 2));
+}
+
+/// Writes this warp's 16 rows of 64 from `first` on; row i of them times factor[i / 8].
+template <int D>
+__device__ __forceinline__ void write_rows(bf16* to, index step, index first, index count, int width, const float (&o)[D / 8][4],
+                                           const float (&factor)[2]) {
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const index row = first + warp * 16 + lane / 4 + half * 8;
+    if (row >= count) continue;
+#pragma unroll
+    for (int d = 0; d < D / 8; ++d) {
+      const int c = d * 8 + lane % 4 * 2;
+      if (c < width)
+        *reinterpret_cast<unsigned*>(to + row * step + c) = packed(o[d][half * 2] * factor[half], o[d][half * 2 + 1] * factor[half]);
+    }
+  }
+}
+
+template <int D>
+__global__ void __launch_bounds__(threads) forward_kernel(attention_shape s, const bf16* q, const bf16* k, const bf16* v,
+                                                          const int* segments, float scale, bf16* out, float* lse) {
+  extern __shared__ uint4 raw[];
+  __shared__ key_range range[tile];
+  const unsigned base = shared_address(raw);
+  const tile_at<D> tq{base};
+  const auto key_tile = [&](int stage) { return tile_at<D>{base + tile_at<D>::bytes * (1 + 2 * stage)}; };
+  const auto value_tile = [&](int stage) { return tile_at<D>{base + tile_at<D>::bytes * (2 + 2 * stage)}; };
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  const index h = blockIdx.y, b = blockIdx.z, hk = h / s.group;
+  const index first = static_cast<index>(gridDim.x - 1 - blockIdx.x) * tile;  // the longest first
+  start_copy(tq, q + s.q_at(b, 0, h), s.q_step(), first, s.queries, s.width);
+  const tile_range seen = ranges_of<tile>(s, segments, b, first, range);
+  const int begin = seen.low / tile * tile;
+  const bf16 *keys = k + s.k_at(b, 0, hk), *values = v + s.k_at(b, 0, hk);
+  if (begin < seen.high) {
+    start_copy(key_tile(0), keys, s.k_step(), begin, s.keys, s.width);
+    start_copy(value_tile(0), values, s.k_step(), begin, s.keys, s.width);
+  }
+  end_group();
+  float o[D / 8][4] = {}, largest[2] = {-INFINITY, -INFINITY}, total[2] = {};
+  const float factor = scale * log2_e;
+  int stage = 0;
+  for (int key = begin; key < seen.high; key += tile, stage ^= 1) {
+    if (key + tile < seen.high) {
+      start_copy(key_tile(stage ^ 1), keys, s.k_step(), key + tile, s.keys, s.width);
+      start_copy(value_tile(stage ^ 1), values, s.k_step(), key + tile, s.keys, s.width);
+    }
+    end_group();
+    await_groups<1>();
+    __syncthreads();
+    float c[8][4];
+    multiply_rows<8, D>(c, tq, key_tile(stage), 0);
+    const bool full = key >= seen.full_low && key + tile <= seen.full_high;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const key_range r = range[warp * 16 + lane / 4 + half * 8];
+      float best = largest[half];
+#pragma unroll
+      for (int n = 0; n < 8; ++n)
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          float& x = c[n][half * 2 + i];
+          x *= factor;
+          const int at = key + n * 8 + lane % 4 * 2 + i;
+          if (!full && (at < r.from || at >= r.to)) x = -INFINITY;
+          best = fmaxf(best, x);
+        }
+      best = over_4(best, larger{});
+      const float shift = best == -INFINITY ? 0.0f : best, shrink = exp2f(largest[half] - shift);
+      float sum = 0;
+#pragma unroll
+      for (int n = 0; n < 8; ++n)
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          float& x = c[n][half * 2 + i];
+          x = exp2f(x - shift);
+          sum += x;
+        }
+      total[half] = total[half] * shrink + sum;
+      largest[half] = best;
+#pragma unroll
+      for (int d = 0; d < D / 8; ++d) o[d][half * 2] *= shrink, o[d][half * 2 + 1] *= shrink;
+    }
+    multiply_add<8, D>(o, c, value_tile(stage), 0);
+    __syncthreads();
+  }
+  await_groups<0>();
+  float inverse[2];
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    total[half] = over_4(total[half], plus{});
+    const bool sees = total[half] > 0.0f;
+    inverse[half] = sees ? 1.0f / total[half] : 0.0f;
+    const index row = first + warp * 16 + lane / 4 + half * 8;
+    if (lse != nullptr && lane % 4 == 0 && row < s.queries)
+      lse[(b * s.heads + h) * s.queries + row] = sees ? largest[half] / log2_e + logf(total[half]) : -INFINITY;
+  }
+  write_rows<D>(out + s.q_at(b, 0, h), s.q_step(), first, s.queries, s.width, o, inverse);
+}
+
+template <int D>
+__global__ void __launch_bounds__(threads)
+    query_gradient_kernel(attention_shape s, const bf16* q, const bf16* k, const bf16* v, const int* segments, float scale,
+                          gradient_inputs in, const bf16* dout, bf16* dq) {
+  extern __shared__ uint4 raw[];
+  __shared__ key_range range[tile];
+  const unsigned base = shared_address(raw);
+  const tile_at<D> tq{base}, td{base + tile_at<D>::bytes};
+  const auto key_tile = [&](int stage) { return tile_at<D>{base + tile_at<D>::bytes * (2 + 2 * stage)}; };
+  const auto value_tile = [&](int stage) { return tile_at<D>{base + tile_at<D>::bytes * (3 + 2 * stage)}; };
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  const index h = blockIdx.y, b = blockIdx.z, hk = h / s.group;
+  const index first = static_cast<index>(gridDim.x - 1 - blockIdx.x) * tile;
+  start_copy(tq, q + s.q_at(b, 0, h), s.q_step(), first, s.queries, s.width);
+  start_copy(td, dout + s.q_at(b, 0, h), s.q_step(), first, s.queries, s.width);
+  const tile_range seen = ranges_of<tile>(s, segments, b, first, range);
+  const int begin = seen.low / tile * tile;
+  const bf16 *keys = k + s.k_at(b, 0, hk), *values = v + s.k_at(b, 0, hk);
+  if (begin < seen.high) {
+    start_copy(key_tile(0), keys, s.k_step(), begin, s.keys, s.width);
+    start_copy(value_tile(0), values, s.k_step(), begin, s.keys, s.width);
+  }
+  end_group();
+  float lse[2], delta[2];
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const index row = first + warp * 16 + lane / 4 + half * 8, at = (b * s.heads + h) * s.queries + row;
+    lse[half] = row < s.queries ? in.lse[at] * log2_e : 0.0f;
+    delta[half] = row < s.queries ? in.delta[at] : 0.0f;
+  }
+  float o[D / 8][4] = {};
+  const float factor = scale * log2_e;
+  int stage = 0;
+  for (int key = begin; key < seen.high; key += tile, stage ^= 1) {
+    if (key + tile < seen.high) {
+      start_copy(key_tile(stage ^ 1), keys, s.k_step(), key + tile, s.keys, s.width);
+      start_copy(value_tile(stage ^ 1), values, s.k_step(), key + tile, s.keys, s.width);
+    }
+    end_group();
+    await_groups<1>();
+    __syncthreads();
+    const bool full = key >= seen.full_low && key + tile <= seen.full_high;
+#pragma unroll 1
+    for (int part = 0; part < tile; part += 32) {
+      float c[4][4], g[4][4];
+      multiply_rows<4, D>(c, tq, key_tile(stage), part);
+      multiply_rows<4, D>(g, td, value_tile(stage), part);
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const key_range r = range[warp * 16 + lane / 4 + half * 8];
+#pragma unroll
+        for (int n = 0; n < 4; ++n)
+#pragma unroll
+          for (int i = 0; i < 2; ++i) {
+            float& x = c[n][half * 2 + i];
+            const int at = key + part + n * 8 + lane % 4 * 2 + i;
+            const bool visible = full || (at >= r.from && at < r.to);
+            x = visible ? exp2f(x * factor - lse[half]) * (g[n][half * 2 + i] - delta[half]) * scale : 0.0f;
+          }
+      }
+      multiply_add<4, D>(o, c, key_tile(stage), part);
+    }
+    __syncthreads();
+  }
+  await_groups<0>();
+  const float one[2] = {1.0f, 1.0f};
+  write_rows<D>(dq + s.q_at(b, 0, h), s.q_step(), first, s.queries, s.width, o, one);
+}
+
+/// Rows are keys here: products come out transposed.
+template <int D>
+__global__ void __launch_bounds__(threads)
+    key_gradient_kernel(attention_shape s, const bf16* q, const bf16* k, const bf16* v, const int* segments, float scale,
+                        gradient_inputs in, const bf16* dout, bf16* dk, bf16* dv) {
+  extern __shared__ uint4 raw[];
+  __shared__ key_range range[tile];
+  __shared__ float lse[tile], delta[tile];
+  const unsigned base = shared_address(raw);
+  const tile_at<D> tk{base}, tv{base + tile_at<D>::bytes};
+  const auto query_tile = [&](int stage) { return tile_at<D>{base + tile_at<D>::bytes * (2 + 2 * stage)}; };
+  const auto dout_tile = [&](int stage) { return tile_at<D>{base + tile_at<D>::bytes * (3 + 2 * stage)}; };
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  const index hk = blockIdx.y, b = blockIdx.z;
+  const int key = static_cast<int>(blockIdx.x) * tile;
+  start_copy(tk, k + s.k_at(b, 0, hk), s.k_step(), key, s.keys, s.width);
+  start_copy(tv, v + s.k_at(b, 0, hk), s.k_step(), key, s.keys, s.width);
+  float gk[D / 8][4] = {}, gv[D / 8][4] = {};
+  // Query i stands at key i + keys - queries: earlier ones see none of these keys.
+  index start = key - (s.keys - s.queries);
+  start = start < 0 ? 0 : start / tile * tile;
+  const index tiles = start < s.queries ? (s.queries - start + tile - 1) / tile : 0, turns = tiles * s.group;
+  const auto copy_turn = [&](index turn, int stage) {  // heads of the group are the inner loop
+    const index h = hk * s.group + turn % s.group, first = start + turn / s.group * tile;
+    start_copy(query_tile(stage), q + s.q_at(b, 0, h), s.q_step(), first, s.queries, s.width);
+    start_copy(dout_tile(stage), dout + s.q_at(b, 0, h), s.q_step(), first, s.queries, s.width);
+  };
+  if (turns > 0) copy_turn(0, 0);
+  end_group();
+  const float factor = scale * log2_e;
+  tile_range seen{};
+  int stage = 0;
+  for (index turn = 0; turn < turns; ++turn, stage ^= 1) {
+    if (turn + 1 < turns) copy_turn(turn + 1, stage ^ 1);
+    end_group();
+    const index h = hk * s.group + turn % s.group, first = start + turn / s.group * tile;
+    if (turn % s.group == 0) seen = ranges_of<tile>(s, segments, b, first, range);
+    if (threadIdx.x < tile) {
+      const index row = first + threadIdx.x, at = (b * s.heads + h) * s.queries + row;
+      lse[threadIdx.x] = row < s.queries ? in.lse[at] * log2_e : 0.0f;
+      delta[threadIdx.x] = row < s.queries ? in.delta[at] : 0.0f;
+    }
+    await_groups<1>();
+    __syncthreads();
+    if (seen.low < key + tile && seen.high > key) {  // the same for all threads
+      const bool full = key >= seen.full_low && key + tile <= seen.full_high;
+#pragma unroll 1
+      for (int part = 0; part < tile; part += 32) {
+        float c[4][4], g[4][4];
+        multiply_rows<4, D>(c, tk, query_tile(stage), part);
+        multiply_rows<4, D>(g, tv, dout_tile(stage), part);
+#pragma unroll
+        for (int n = 0; n < 4; ++n)
+#pragma unroll
+          for (int i = 0; i < 2; ++i) {
+            const int row = part + n * 8 + lane % 4 * 2 + i;  // of the tile of queries
+            const key_range r = range[row];
+            const float sum = lse[row], d = delta[row];
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+              const int at = key + warp * 16 + lane / 4 + half * 8;
+              const bool visible = full || (at >= r.from && at < r.to);
+              const float p = visible ? exp2f(c[n][half * 2 + i] * factor - sum) : 0.0f;
+              c[n][half * 2 + i] = p;
+              g[n][half * 2 + i] = visible ? p * (g[n][half * 2 + i] - d) * scale : 0.0f;
+            }
+          }
+        multiply_add<4, D>(gv, c, dout_tile(stage), part);
+        multiply_add<4, D>(gk, g, query_tile(stage), part);
+      }
+    }
+    __syncthreads();
+  }
+  await_groups<0>();
+  const float one[2] = {1.0f, 1.0f};
+  if (dk != nullptr) write_rows<D>(dk + s.k_at(b, 0, hk), s.k_step(), key, s.keys, s.width, gk, one);
+  if (dv != nullptr) write_rows<D>(dv + s.k_at(b, 0, hk), s.k_step(), key, s.keys, s.width, gv, one);
+}
+
+bool fits(const attention_shape& s, const view& q, const view& k, const view& v) {
+  return q.type == dtype::bf16 && s.width % 8 == 0 && s.width <= 128 && aligned16(q.as<char>(), k.as<char>(), v.as<char>());
+}
+template <class F>
+void with_width(int width, F&& body) {
+  if (width <= 64) body(std::integral_constant<int, 64>{});
+  else body(std::integral_constant<int, 128>{});
+}
+
+}  // namespace
+
+bool mma_attention(queue& on, const attention_shape& s, const view& q, const view& k, const view& v, const int* segments, float scale,
+                   const view& out, float* lse) {
+  if (!fits(s, q, k, v)) return false;
+  with_width(s.width, [&](auto d) {
+    constexpr int D = decltype(d)::value;
+    constexpr std::size_t shared = 5 * tile_at<D>::bytes;
+    allow_shared(forward_kernel<D>, shared, "attention");
+    forward_kernel<D><<<s.grid(s.queries, tile, s.heads), threads, shared, on.stream>>>(
+        s, q.as<const bf16>(), k.as<const bf16>(), v.as<const bf16>(), segments, scale, out.as<bf16>(), lse);
+    launched("attention");
+  });
+  return true;
+}
+
+bool mma_attention_gradient(queue& on, const attention_shape& s, const view& q, const view& k, const view& v, const int* segments,
+                            float scale, const gradient_inputs& in, const view& dout, const view& dq, const view& dk, const view& dv) {
+  if (!fits(s, q, k, v) || !aligned16(dout.as<char>())) return false;
+  with_width(s.width, [&](auto d) {
+    constexpr int D = decltype(d)::value;
+    constexpr std::size_t shared = 6 * tile_at<D>::bytes;
+    allow_shared(query_gradient_kernel<D>, shared, "attention_gradient");
+    allow_shared(key_gradient_kernel<D>, shared, "attention_gradient");
+    if (dq) {
+      query_gradient_kernel<D><<<s.grid(s.queries, tile, s.heads), threads, shared, on.stream>>>(
+          s, q.as<const bf16>(), k.as<const bf16>(), v.as<const bf16>(), segments, scale, in, dout.as<const bf16>(), dq.as<bf16>());
+      launched("attention_gradient");
+    }
+    if (dk || dv) {
+      key_gradient_kernel<D><<<s.grid(s.keys, tile, s.key_heads), threads, shared, on.stream>>>(
+          s, q.as<const bf16>(), k.as<const bf16>(), v.as<const bf16>(), segments, scale, in, dout.as<const bf16>(), dk.as<bf16>(),
+          dv.as<bf16>());
+      launched("attention_gradient");
+    }
+  });
+  return true;
+}
+
+}  // namespace plait::inline v0_1::cuda

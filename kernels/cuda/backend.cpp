@@ -1,0 +1,156 @@
+// The table, queues, marks and faults.
+#include "plait/kernels/cuda_backend.hpp"
+
+#include <mutex>
+#include <vector>
+
+#include "plait/kernels/cuda/ops.hpp"
+#include "plait/kernels/cuda/queue.hpp"
+
+namespace plait::inline v0_1 {
+namespace cuda {
+namespace {
+
+/// Events, taken and given back many times a step.
+class event_pool {
+ public:
+  cudaEvent_t take() {
+    {
+      std::lock_guard lock(mutex_);
+      if (!free_.empty()) {
+        const cudaEvent_t e = free_.back();
+        free_.pop_back();
+        return e;
+      }
+    }
+    cudaEvent_t e = nullptr;
+    check(cudaEventCreateWithFlags(&e, cudaEventDisableTiming), "making an event");
+    return e;
+  }
+  void give(cudaEvent_t e) {
+    std::lock_guard lock(mutex_);
+    free_.push_back(e);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<cudaEvent_t> free_;  // left to the end of the program, when the driver may be gone already
+};
+event_pool& events() {
+  static event_pool one;
+  return one;
+}
+
+void* open_queue() { return new queue; }
+void close_queue(void* q) { delete static_cast<queue*>(q); }
+void* mark(const execution& ex) {
+  const cudaEvent_t e = events().take();
+  check(cudaEventRecord(e, queue_of(ex).stream), "recording an event");
+  return e;
+}
+void wait_mark(const execution& ex, void* m) {
+  check(cudaStreamWaitEvent(queue_of(ex).stream, static_cast<cudaEvent_t>(m), 0), "waiting for an event");
+}
+void release_mark(void* m) { events().give(static_cast<cudaEvent_t>(m)); }
+
+void clear_faults(const execution& ex) {
+  queue& q = queue_of(ex);
+  check(cudaMemsetAsync(q.faults, 0xff, sizeof *q.faults, q.stream), "clearing faults");
+  if (ex.faults != nullptr) ex.faults->clear();
+}
+void read_faults(const execution& ex) {
+  queue& q = queue_of(ex);
+  unsigned long long word = 0;
+  check(cudaMemcpyAsync(&word, q.faults, sizeof word, cudaMemcpyDeviceToHost, q.stream), "reading faults");
+  q.wait();
+  if (word != ~0ull && ex.faults != nullptr) ex.faults->raise(static_cast<fault>(word & 15u), static_cast<std::int64_t>(word >> 4));
+}
+
+void* allocate(void* q, std::size_t bytes) {
+  if (q == nullptr) throw std::logic_error("plait: the CUDA backend was called without a queue");
+  return static_cast<queue*>(q)->allocate(bytes);
+}
+void release(void* q, void* pointer, std::size_t) {
+  if (q != nullptr) static_cast<queue*>(q)->memory.release(pointer);
+}
+
+}  // namespace
+}  // namespace cuda
+
+const char* cuda_missing() {
+  static const std::string missing = [] {
+    int count = 0;
+    const cudaError_t error = cudaGetDeviceCount(&count);
+    cudaGetLastError();
+    if (error != cudaSuccess) return std::string("CUDA finds no GPU (") + cudaGetErrorString(error) + ")";
+    if (count == 0) return std::string("CUDA finds no GPU");
+    int device = 0, major = 0;
+    if (cudaGetDevice(&device) != cudaSuccess || cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess)
+      return std::string("the GPU does not answer");
+    if (major != 9) return std::string("the GPU's compute capability is " + std::to_string(major) + ".x, the kernels are built for 9.0");
+    if (const char* blas = cuda::blas_missing()) return std::string(blas);
+    return std::string();
+  }();
+  return missing.empty() ? nullptr : missing.c_str();
+}
+
+const backend& cuda_backend() {
+  static constexpr backend table{
+      .name = "cuda",
+      .open_queue = cuda::open_queue,
+      .close_queue = cuda::close_queue,
+      .mark = cuda::mark,
+      .wait_mark = cuda::wait_mark,
+      .release_mark = cuda::release_mark,
+      .clear_faults = cuda::clear_faults,
+      .read_faults = cuda::read_faults,
+      .allocate = cuda::allocate,
+      .release = cuda::release,
+      .copy = cuda::copy,
+      .copy_box = cuda::copy_box,
+      .fill = cuda::fill,
+      .cast = cuda::cast,
+      .add = cuda::add,
+      .accumulate = cuda::accumulate,
+      .scale = cuda::scale,
+      .reduce = cuda::reduce,
+      .matmul = cuda::matmul,
+      .bias_add = cuda::bias_add,
+      .bias_gradient = cuda::bias_gradient,
+      .embedding = cuda::embedding,
+      .embedding_gradient = cuda::embedding_gradient,
+      .rms_norm = cuda::rms_norm,
+      .rms_norm_gradient = cuda::rms_norm_gradient,
+      .rope = cuda::rope,
+      .attention = cuda::attention,
+      .attention_gradient = cuda::attention_gradient,
+      .swiglu = cuda::swiglu,
+      .swiglu_gradient = cuda::swiglu_gradient,
+      .swiglu_pair = cuda::swiglu_pair,
+      .swiglu_pair_gradient = cuda::swiglu_pair_gradient,
+      .router = cuda::router,
+      .router_gradient = cuda::router_gradient,
+      .dispatch_plan = cuda::dispatch_plan,
+      .gather_rows = cuda::gather_rows,
+      .gather_rows_gradient = cuda::gather_rows_gradient,
+      .combine = cuda::combine,
+      .combine_gradient = cuda::combine_gradient,
+      .grouped_matmul = cuda::grouped_matmul,
+      .grouped_input_gradient = cuda::grouped_input_gradient,
+      .grouped_weight_gradient = cuda::grouped_weight_gradient,
+      .router_statistics = cuda::router_statistics,
+      .router_statistics_gradient = cuda::router_statistics_gradient,
+      .balance = cuda::balance,
+      .balance_gradient = cuda::balance_gradient,
+      .row_maximum = cuda::row_maximum,
+      .cross_entropy_parts = cuda::cross_entropy_parts,
+      .cross_entropy_parts_gradient = cuda::cross_entropy_parts_gradient,
+      .cross_entropy_sum = cuda::cross_entropy_sum,
+      .cross_entropy_sum_gradient = cuda::cross_entropy_sum_gradient,
+      .adamw = cuda::adamw,
+      .sum_of_squares = cuda::sum_of_squares,
+  };
+  return table;
+}
+
+}  // namespace plait::inline v0_1

@@ -1,0 +1,376 @@
+// Element by element: sums, bias, gated activation, rotary embedding, AdamW; and sums down columns or over everything.
+#include <cmath>
+
+#include "plait/kernels/cuda/columns.cuh"
+#include "plait/kernels/cuda/device.cuh"
+#include "plait/kernels/cuda/ops.hpp"
+
+namespace plait::inline v0_1::cuda {
+namespace {
+
+/// Sums are kept in this type.
+template <class T>
+using sum_of = std::conditional_t<std::is_same_v<T, bf16>, float, T>;
+
+template <class T>
+struct add_op {
+  const T *a, *b;
+  T* out;
+  template <int V>
+  __device__ void run(index i) const {
+    sum_of<T> x[V], y[V];
+    load<V>(a + i, x);
+    load<V>(b + i, y);
+#pragma unroll
+    for (int j = 0; j < V; ++j) x[j] += y[j];
+    store<V>(out + i, x);
+  }
+};
+
+template <class From, class To>
+struct accumulate_op {
+  const From* from;
+  To* to;
+  template <int V>
+  __device__ void run(index i) const {
+    using S = std::conditional_t<std::is_same_v<From, double>, double, sum_of<To>>;
+    S x[V], y[V];
+    load<V>(from + i, x);
+    load<V>(to + i, y);
+#pragma unroll
+    for (int j = 0; j < V; ++j) y[j] += x[j];
+    store<V>(to + i, y);
+  }
+};
+
+template <class T>
+struct scale_op {
+  T* x;
+  sum_of<T> factor;
+  template <int V>
+  __device__ void run(index i) const {
+    sum_of<T> a[V];
+    load<V>(x + i, a);
+#pragma unroll
+    for (int j = 0; j < V; ++j) a[j] *= factor;
+    store<V>(x + i, a);
+  }
+};
+
+inline constexpr int most_addends = 256;
+struct addends {
+  const void* at[most_addends];
+  int count;
+};
+
+template <class T, bool Maximum>
+struct reduce_op {
+  addends from;
+  T* out;
+  template <int V>
+  __device__ void run(index i) const {
+    using S = sum_of<T>;
+    S total[V];
+    load<V>(static_cast<const T*>(from.at[0]) + i, total);
+    for (int a = 1; a < from.count; ++a) {
+      S x[V];
+      load<V>(static_cast<const T*>(from.at[a]) + i, x);
+#pragma unroll
+      for (int j = 0; j < V; ++j) {
+        if constexpr (Maximum) total[j] = x[j] > total[j] || x[j] != x[j] ? x[j] : total[j];  // a NaN wins, and stays
+        else if constexpr (std::is_integral_v<S>)
+          total[j] = static_cast<S>(static_cast<std::make_unsigned_t<S>>(total[j]) + static_cast<std::make_unsigned_t<S>>(x[j]));
+        else total[j] += x[j];
+      }
+    }
+    store<V>(out + i, total);
+  }
+};
+
+template <class T>
+struct bias_op {
+  const T *x, *bias;
+  T* out;
+  index columns;
+  template <int V>
+  __device__ void run(index i) const {
+    const index c = i % columns;
+    float a[V];
+    load<V>(x + i, a);
+#pragma unroll
+    for (int j = 0; j < V; ++j) a[j] += convert<float>(bias[(c + j) % columns]);
+    store<V>(out + i, a);
+  }
+};
+
+__device__ __forceinline__ float sigmoid(float g) { return 1.0f / (1.0f + expf(-g)); }
+
+/// gate and up lie `apart` elements from each other in rows of `step`; columns of them a row.
+template <class T>
+struct gate_op {
+  const T *gate, *up;
+  T* y;
+  index columns, step;
+  template <int V>
+  __device__ void run(index i) const {
+    const index at = step == columns ? i : i / columns * step + i % columns;
+    float g[V], u[V];
+    load<V>(gate + at, g);
+    load<V>(up + at, u);
+#pragma unroll
+    for (int j = 0; j < V; ++j) g[j] = g[j] / (1.0f + expf(-g[j])) * u[j];
+    store<V>(y + i, g);
+  }
+};
+template <class T>
+struct gate_gradient_op {
+  const T *gate, *up, *dy;
+  T *dgate, *dup;
+  index columns, step;
+  template <int V>
+  __device__ void run(index i) const {
+    const index at = step == columns ? i : i / columns * step + i % columns;
+    float g[V], u[V], d[V];
+    load<V>(gate + at, g);
+    load<V>(up + at, u);
+    load<V>(dy + i, d);
+#pragma unroll
+    for (int j = 0; j < V; ++j) {
+      const float s = sigmoid(g[j]);
+      u[j] = d[j] * u[j] * s * (1.0f + g[j] * (1.0f - s));
+      g[j] = d[j] * (g[j] * s);
+    }
+    store<V>(dgate + at, u);
+    store<V>(dup + at, g);
+  }
+};
+
+/// i counts pairs (x[i], x[i + half]) of all heads.
+template <class T>
+struct rope_op {
+  const T* x;
+  const float *cosine, *sine;
+  T* y;
+  index heads, half;
+  float sign;
+  template <int V>
+  __device__ void run(index i) const {
+    const index row = i / half, c = i - row * half;
+    const index at = row * 2 * half + c, angle = row / heads * half + c;
+    float a[V], b[V], cs[V], sn[V];
+    load<V>(x + at, a);
+    load<V>(x + at + half, b);
+    load<V>(cosine + angle, cs);
+    load<V>(sine + angle, sn);
+#pragma unroll
+    for (int j = 0; j < V; ++j) {
+      const float turn = sign * sn[j], first = a[j] * cs[j] - b[j] * turn;
+      b[j] = b[j] * cs[j] + a[j] * turn;
+      a[j] = first;
+    }
+    store<V>(y + at, a);
+    store<V>(y + at + half, b);
+  }
+};
+
+template <class G>
+struct adamw_op {
+  float *p, *m, *v;
+  const G* gradient;
+  float decay, weight1, beta2, weight2, root2, epsilon, size, factor;
+  bool from_start;
+  template <int V>
+  __device__ void run(index i) const {
+    float w[V], g[V], first[V], second[V];
+    load<V>(p + i, w);
+    load<V>(gradient + i, g);
+    load<V>(m + i, first);
+    load<V>(v + i, second);
+#pragma unroll
+    for (int j = 0; j < V; ++j) {
+      const float d = g[j] * factor;
+      first[j] = from_start ? first[j] + weight1 * (d - first[j]) : d - (d - first[j]) * (1.0f - weight1);
+      second[j] = second[j] * beta2 + weight2 * d * d;
+      w[j] = w[j] * decay + size * first[j] / (sqrtf(second[j]) / root2 + epsilon);
+    }
+    store<V>(m + i, first);
+    store<V>(v + i, second);
+    store<V>(p + i, w);
+  }
+};
+
+inline constexpr int square_blocks = 512;
+
+template <class T>
+__global__ void __launch_bounds__(block_threads) squares_kernel(const T* x, index n, double* parts) {
+  double total = 0;
+  for (index i = static_cast<index>(blockIdx.x) * block_threads + threadIdx.x; i < n; i += static_cast<index>(gridDim.x) * block_threads) {
+    const double a = convert<double>(x[i]);
+    total += a * a;
+  }
+  total = over_group<block_threads>(total, plus{});
+  if (threadIdx.x == 0) parts[blockIdx.x] = total;
+}
+__global__ void __launch_bounds__(block_threads) add_parts_kernel(const double* parts, int count, double* total) {
+  double sum = 0;
+  for (int i = static_cast<int>(threadIdx.x); i < count; i += block_threads) sum += parts[i];
+  sum = over_group<block_threads>(sum, plus{});
+  if (threadIdx.x == 0) *total += sum;
+}
+
+template <class T>
+void gate(queue& q, const T* gate, const T* up, T* y, index n, index columns, index step) {
+  const gate_op<T> op{gate, up, y, columns, step};
+  with_vector<wide<T>>(columns, [&](auto v) { each<v.value>(q, "swiglu", n, op); }, gate, up, y);
+}
+template <class T>
+void gate_gradient(queue& q, const T* gate, const T* up, const T* dy, T* dgate, T* dup, index n, index columns, index step) {
+  const gate_gradient_op<T> op{gate, up, dy, dgate, dup, columns, step};
+  with_vector<wide<T>>(columns, [&](auto v) { each<v.value>(q, "swiglu_gradient", n, op); }, gate, up, dy, dgate, dup);
+}
+
+}  // namespace
+
+void add(const execution& ex, view a, view b, view out) {
+  const auto run = [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    each<wide<T>>(queue_of(ex), "add", out.size(), add_op<T>{a.as<const T>(), b.as<const T>(), out.as<T>()}, a.as<T>(), b.as<T>(),
+                  out.as<T>());
+  };
+  if (out.type == dtype::f64) run(type_tag<double>{});
+  else visit_float("add", out.type, run);
+}
+
+void accumulate(const execution& ex, view from, view to) {
+  visit_float("accumulate", from.type, [&](auto from_tag) {
+    using From = typename decltype(from_tag)::type;
+    visit_float("accumulate", to.type, [&](auto to_tag) {
+      using To = typename decltype(to_tag)::type;
+      each<4>(queue_of(ex), "accumulate", to.size(), accumulate_op<From, To>{from.as<const From>(), to.as<To>()}, from.as<From>(),
+              to.as<To>());
+    });
+  });
+}
+
+void scale(const execution& ex, view x, double factor) {
+  visit_float("scale", x.type, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    each<wide<T>>(queue_of(ex), "scale", x.size(), scale_op<T>{x.as<T>(), static_cast<float>(factor)}, x.as<T>());
+  });
+}
+
+void reduce(const execution& ex, const void* const* from, int count, view out, bool maximum) {
+  if (count > most_addends) throw std::runtime_error("plait: the CUDA backend sums at most 256 ranks' arrays");
+  addends all{};
+  all.count = count;
+  std::uintptr_t bits = reinterpret_cast<std::uintptr_t>(out.data);
+  for (int i = 0; i < count; ++i) {
+    all.at[i] = from[i];
+    bits |= reinterpret_cast<std::uintptr_t>(from[i]);
+  }
+  const void* worst = reinterpret_cast<const void*>(bits);  // aligned only if all of them are
+  visit_any(out.type, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    if (maximum) each<wide<T>>(queue_of(ex), "reduce", out.size(), reduce_op<T, true>{all, out.as<T>()}, worst);
+    else each<wide<T>>(queue_of(ex), "reduce", out.size(), reduce_op<T, false>{all, out.as<T>()}, worst);
+  });
+}
+
+void bias_add(const execution& ex, view x, view bias, view out) {
+  visit_float("bias_add", out.type, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    if (bias.type != out.type) unsupported("bias_add with another type of bias", bias.type);
+    each<4>(queue_of(ex), "bias_add", out.size(), bias_op<T>{x.as<const T>(), bias.as<const T>(), out.as<T>(), out.columns()}, x.as<T>(),
+            out.as<T>());
+  });
+}
+
+void bias_gradient(const execution& ex, view dy, view dbias) {
+  visit_float("bias_gradient", dy.type, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    add_columns(queue_of(ex), dy.as<const T>(), dy.rows(), dy.columns(), nullptr, dbias, true);
+  });
+}
+
+void swiglu(const execution& ex, view packed, view y) {
+  visit_float("swiglu", packed.type, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    const index n = packed.columns() / 2;
+    gate(queue_of(ex), packed.as<const T>(), packed.as<const T>() + n, y.as<T>(), y.size(), n, 2 * n);
+  });
+}
+void swiglu_gradient(const execution& ex, view packed, view dy, view dpacked) {
+  visit_float("swiglu_gradient", packed.type, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    const index n = packed.columns() / 2;
+    gate_gradient(queue_of(ex), packed.as<const T>(), packed.as<const T>() + n, dy.as<const T>(), dpacked.as<T>(), dpacked.as<T>() + n,
+                  dy.size(), n, 2 * n);
+  });
+}
+void swiglu_pair(const execution& ex, view gate_view, view up, view y) {
+  visit_float("swiglu_pair", gate_view.type, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    gate(queue_of(ex), gate_view.as<const T>(), up.as<const T>(), y.as<T>(), y.size(), y.size(), y.size());
+  });
+}
+void swiglu_pair_gradient(const execution& ex, view gate_view, view up, view dy, view dgate, view dup) {
+  visit_float("swiglu_pair_gradient", gate_view.type, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    gate_gradient(queue_of(ex), gate_view.as<const T>(), up.as<const T>(), dy.as<const T>(), dgate.as<T>(), dup.as<T>(), dy.size(),
+                  dy.size(), dy.size());
+  });
+}
+
+void rope(const execution& ex, view x, view cosine, view sine, bool inverse, view y) {
+  visit_float("rope", x.type, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    const index heads = x.extent[2], half = x.extent[3] / 2;
+    const rope_op<T> op{x.as<const T>(), cosine.as<const float>(), sine.as<const float>(), y.as<T>(), heads, half, inverse ? -1.0f : 1.0f};
+    with_vector<wide<T>>(
+        half, [&](auto v) { each<v.value>(queue_of(ex), "rope", x.size() / 2, op); }, x.as<T>(), y.as<T>(), cosine.as<float>(),
+        sine.as<float>());
+  });
+}
+
+void adamw(const execution& ex, view master, view gradient, view moment1, view moment2, const adamw_options& o) {
+  if (master.type != dtype::f32) unsupported("adamw's master copy", master.type);
+  const double step = static_cast<double>(o.step);
+  const double correction1 = 1 - std::pow(o.beta1, step), correction2 = 1 - std::pow(o.beta2, step);
+  visit_float("adamw", gradient.type, [&](auto tag) {
+    using G = typename decltype(tag)::type;
+    // Scalars are worked out in double and rounded once, as the CPU backend does.
+    const adamw_op<G> op{master.as<float>(),
+                         moment1.as<float>(),
+                         moment2.as<float>(),
+                         gradient.as<const G>(),
+                         static_cast<float>(1 - o.learning_rate * o.weight_decay),
+                         static_cast<float>(1 - o.beta1),
+                         static_cast<float>(o.beta2),
+                         static_cast<float>(1 - o.beta2),
+                         static_cast<float>(std::sqrt(correction2)),
+                         static_cast<float>(o.epsilon),
+                         static_cast<float>(-(o.learning_rate / correction1)),
+                         static_cast<float>(o.gradient_scale),
+                         1 - o.beta1 < 0.5};
+    each<4>(queue_of(ex), "adamw", master.size(), op, master.as<float>(), moment1.as<float>(), moment2.as<float>(), gradient.as<G>());
+  });
+}
+
+void sum_of_squares(const execution& ex, view x, view total) {
+  const index n = x.size();
+  if (n == 0) return;
+  queue& q = queue_of(ex);
+  const unsigned blocks = blocks_for(n, 8 * block_threads, square_blocks);
+  const scratch parts(q, sizeof(double) * blocks);
+  const auto run = [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    squares_kernel<T><<<blocks, block_threads, 0, q.stream>>>(x.as<const T>(), n, parts.as<double>());
+  };
+  if (x.type == dtype::f64) run(type_tag<double>{});
+  else visit_float("sum_of_squares", x.type, run);
+  launched("sum_of_squares");
+  add_parts_kernel<<<1, block_threads, 0, q.stream>>>(parts.as<double>(), static_cast<int>(blocks), total.as<double>());
+  launched("sum_of_squares");
+}
+
+}  // namespace plait::inline v0_1::cuda

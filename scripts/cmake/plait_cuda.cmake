@@ -1,0 +1,32 @@
+# The CUDA backend as a static library, plait::cuda: the grouped GEMM's instances and the function table. Only where nvcc is found.
+
+# Our flags for CUDA sources; CMake 3.25 does not know C++20 for nvcc 13, and with extensions off it would add a -std=c++17 after ours.
+function(plait_cuda_options target)
+  target_compile_options(${target} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:${plait_warnings}>"
+    "$<$<COMPILE_LANGUAGE:CUDA>:SHELL:-Xcompiler=-Wall,-Wextra>")
+  if("cuda_std_20" IN_LIST CMAKE_CUDA_COMPILE_FEATURES)
+    set_target_properties(${target} PROPERTIES CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON)
+  else()
+    target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20>)
+    set_target_properties(${target} PROPERTIES CUDA_EXTENSIONS ON)
+  endif()
+endfunction()
+
+if(CMAKE_CUDA_COMPILER AND TARGET CUDA::cudart AND TARGET CUDA::cublasLt)
+  file(GLOB_RECURSE plait_cuda_sources CONFIGURE_DEPENDS
+    "${PROJECT_SOURCE_DIR}/kernels/*.cu" "${PROJECT_SOURCE_DIR}/kernels/*.cpp")
+  add_library(plait_cuda STATIC ${plait_cuda_sources})
+  add_library(plait::cuda ALIAS plait_cuda)
+  target_include_directories(plait_cuda PUBLIC "${PROJECT_SOURCE_DIR}/kernels")
+  target_link_libraries(plait_cuda PUBLIC plait::plait PRIVATE CUDA::cudart ${CMAKE_DL_LIBS})
+  # cuBLASLt is loaded when it is first needed; its header is enough to build.
+  target_compile_definitions(plait_cuda PRIVATE "PLAIT_CUDA_LIBRARY_DIR=\"${CUDAToolkit_LIBRARY_DIR}\"")
+  plait_cuda_options(plait_cuda)
+  # Hot kernels: spills and local memory are errors, serialised wgmma too (ptxas only mentions it, so the output is read).
+  set_target_properties(plait_cuda PROPERTIES RULE_LAUNCH_COMPILE "sh ${PROJECT_SOURCE_DIR}/scripts/cmake/nvcc_guard.sh")
+  file(GLOB plait_grouped_gemm_instances CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/kernels/instances/*.cu")
+  set_source_files_properties(${plait_grouped_gemm_instances} PROPERTIES
+    COMPILE_OPTIONS "-Xptxas=-Werror,-warn-spills,-warn-lmem-usage")
+  set_source_files_properties("${PROJECT_SOURCE_DIR}/kernels/instances/portable.cu" PROPERTIES COMPILE_OPTIONS
+    "-Xptxas=-Werror,-warn-spills,-warn-lmem-usage;-gencode=arch=compute_80,code=[sm_80,compute_80]")
+endif()

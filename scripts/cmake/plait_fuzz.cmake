@@ -1,0 +1,33 @@
+# tests/fuzz/<name>.cpp: one libFuzzer program each, `fuzz_<name>`, with AddressSanitizer and UndefinedBehaviorSanitizer, and a short
+# run of it as a test. tests/fuzz/corpus/<name> are its seeds; what a run finds goes to the build folder.
+if(NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+  message(FATAL_ERROR "plait: the fuzz targets need clang; configure with -DCMAKE_CXX_COMPILER=clang++ or -DPLAIT_BUILD_FUZZ=OFF")
+endif()
+plait_require(TARGET plait::io PACKAGE "nlohmann-json3-dev libxxhash-dev" FOR "fuzzing" OPTION PLAIT_BUILD_FUZZ)
+enable_testing()
+
+set(plait_sanitize -O2 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
+add_library(plait_fuzz_io OBJECT "${PROJECT_SOURCE_DIR}/tests/fuzz/io.cpp")
+target_link_libraries(plait_fuzz_io PRIVATE plait_own plait::io)
+target_compile_options(plait_fuzz_io PRIVATE ${plait_sanitize} -fsanitize=fuzzer-no-link)
+
+file(GLOB plait_fuzz_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/fuzz/*.cpp")
+list(FILTER plait_fuzz_sources EXCLUDE REGEX "/io\\.cpp$")
+foreach(source IN LISTS plait_fuzz_sources)
+  cmake_path(GET source STEM stem)
+  set(name fuzz_${stem})
+  plait_executable(${name} "${source}" $<TARGET_OBJECTS:plait_fuzz_io>)
+  target_link_libraries(${name} PRIVATE plait::io)
+  target_compile_options(${name} PRIVATE ${plait_sanitize} -fsanitize=fuzzer)
+  target_link_options(${name} PRIVATE ${plait_sanitize} -fsanitize=fuzzer)
+  target_compile_definitions(${name} PRIVATE "PLAIT_TEST_DATA=\"${PROJECT_SOURCE_DIR}/tests\"")
+  set(found "${PROJECT_BINARY_DIR}/fuzz/${stem}")
+  file(MAKE_DIRECTORY "${found}")
+  set(dictionary)
+  if(EXISTS "${PROJECT_SOURCE_DIR}/tests/fuzz/${stem}.dict")
+    set(dictionary "-dict=${PROJECT_SOURCE_DIR}/tests/fuzz/${stem}.dict")
+  endif()
+  add_test(NAME ${name} COMMAND ${name} -runs=20000 -seed=1 -max_len=4096 -timeout=20 -rss_limit_mb=2048 ${dictionary}
+    "-artifact_prefix=${found}-" "${found}" "${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/${stem}")
+  set_tests_properties(${name} PROPERTIES LABELS fuzz TIMEOUT 300)
+endforeach()

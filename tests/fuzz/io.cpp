@@ -1,0 +1,2 @@
+// The parser behind plait/io, for all targets.
+#include "plait/io/implementation.hpp"
