@@ -81,16 +81,16 @@ void write_model_folder(const std::string& folder, const plait::io::model_config
     const auto bytes_of = [&](const io::tensor_write& w, auto sink) {
       auto at = held.find(w.memory_name);
       if (at == held.end()) at = held.emplace(w.memory_name, fetch(w.memory_name, type)).first;
-      sink(at->second.data() + static_cast<std::size_t>(w.from_offset) * plait::size_of(type));
+      sink(at->second, static_cast<std::size_t>(w.from_offset) * plait::size_of(type));
       if (--uses[w.memory_name] == 0) held.erase(at);
     };
     if (writer) {
       io::write_safetensors(folder + "/" + name, headers, {{"format", "pt"}}, [&](const io::tensor_header& h, std::size_t i, const io::tensor_sink& sink) {
-        bytes_of(tensors[files[f][i]], [&](const char* data) { sink(data, static_cast<std::size_t>(h.bytes())); });
+        bytes_of(tensors[files[f][i]], [&](const std::vector<char>& whole_one, std::size_t at) { sink(whole_one.data() + at, static_cast<std::size_t>(h.bytes())); });
       });
     } else {
       // The same tensors in the same order, since fetching one takes every rank.
-      for (const std::size_t i : io::file_order(headers)) bytes_of(tensors[files[f][i]], [](const char*) {});
+      for (const std::size_t i : io::file_order(headers)) bytes_of(tensors[files[f][i]], [](const std::vector<char>&, std::size_t) {});
     }
   }
   if (!writer) return;

@@ -72,15 +72,16 @@ def other_types():
 def demo():
     """Half under one plan, half under another, exported, generated under a third."""
     text = open(SENTENCE).read()
+    half, steps = (3, 6) if SMALL else (30, 60)
     size = ["--tokens", SENTENCE, "--seq", len(text), "--batch", 4, "--lr", 0.003]
     with scratch() as d:
         a, b, hf = (os.path.join(d, n) for n in ("a", "b", "hf"))
         logs = [os.path.join(d, n) for n in ("log1", "log2", "log3")]
-        run("train", *size, "--steps", 30, "--mesh", "fsdp=2,tp=2", "--sp", "--ep", "--save", a, "--log", logs[0])
-        run("train", *size, "--steps", 60, "--mesh", "tp=4", "--sp", "--ep", "--resume", a, "--save", b, "--log", logs[1], "--export", hf)
-        run("train", *size, "--steps", 60, "--mesh", "tp=4", "--sp", "--ep", "--log", logs[2])
+        run("train", *size, "--steps", half, "--mesh", "fsdp=2,tp=2", "--sp", "--ep", "--save", a, "--log", logs[0])
+        run("train", *size, "--steps", steps, "--mesh", "tp=4", "--sp", "--ep", "--resume", a, "--save", b, "--log", logs[1], "--export", hf)
+        run("train", *size, "--steps", steps, "--mesh", "tp=4", "--sp", "--ep", "--log", logs[2])
         halves, whole = rows_of(logs[0]) + rows_of(logs[1]), rows_of(logs[2])
-        report.check([r[0] for r in halves] == list(range(1, 61)), "the halves are not steps 1 to 60")
+        report.check([r[0] for r in halves] == list(range(1, steps + 1)), f"the halves are not steps 1 to {steps}")
         # Rounding differs between plans and sixty steps carry it on; the losses agree to single precision all the same.
         worst = max(abs(x[1] - y[1]) / y[1] for x, y in zip(halves, whole))
         report.check(worst < 5e-5, f"the halves' losses differ from the straight run's by {worst}")
@@ -89,8 +90,8 @@ def demo():
         report.check(same_folder(hf, merged), "checkpoint merge is not the export")
         for source in (hf, b):
             out, _ = run("generate", "--model", source, "--mesh", "tp=4", "--ep", "--prompt", text[:9], "--max-new-tokens", len(text) - 9)
-            report.check(out.split("\n")[0] == text, f"generated: {out[:200]!r}")
-    print(f"the cross-plan demo: losses within {worst:.1e} of the straight run, text equal", flush=True)
+            report.check(SMALL or out.split("\n")[0] == text, f"generated: {out[:200]!r}")
+    print(f"the cross-plan demo: losses within {worst:.1e} of the straight run{'' if SMALL else ', text equal'}", flush=True)
 
 
 def tools():
@@ -218,7 +219,7 @@ def full_disk():
         run(*common, "--steps", 1, "--save", os.path.join(d, "first"))
         size = sum(os.path.getsize(os.path.join(step(os.path.join(d, "first"), 1), n)) for n in os.listdir(step(os.path.join(d, "first"), 1)))
         tried = failed = 0
-        for room in range(64 * 1024, 4 * size, size if SMALL else size // 3):
+        for room in range(64 * 1024, 5 * size, 2 * size if SMALL else size // 3):
             if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={room}", "none", disk], capture_output=True).returncode != 0:
                 print("full disks: no tmpfs can be mounted here")
                 return
@@ -238,7 +239,7 @@ def full_disk():
                 tried += 1
             finally:
                 subprocess.run(["umount", disk], check=True)
-        report.check(tried > 3 and 1 < failed < tried, f"{tried} sizes, {failed} too small")
+        report.check(tried > (2 if SMALL else 8) and 0 < failed < tried, f"{tried} sizes, {failed} too small")
         print(f"{tried} sizes of a disk, {failed} too small", flush=True)
 
 
