@@ -6,6 +6,12 @@ namespace trainer {
 
 plait::family mixtral_family();
 plait::family qwen3_moe_family();
+plait::family llama_family();
+plait::family qwen3_family();
+plait::family granitemoe_family();
+plait::family qwen2_moe_family();
+plait::family hunyuan_v1_moe_family();
+plait::family olmoe_family();
 
 /// The family of that name; a usage error lists what this program was built with.
 const plait::family& family_named(const std::string& name);

@@ -66,6 +66,24 @@ const plait::family& family_named(const std::string& name) {
 #if defined(PLAIT_FAMILY_QWEN3_MOE)
       qwen3_moe_family(),
 #endif
+#if defined(PLAIT_FAMILY_LLAMA)
+      llama_family(),
+#endif
+#if defined(PLAIT_FAMILY_QWEN3)
+      qwen3_family(),
+#endif
+#if defined(PLAIT_FAMILY_GRANITEMOE)
+      granitemoe_family(),
+#endif
+#if defined(PLAIT_FAMILY_QWEN2_MOE)
+      qwen2_moe_family(),
+#endif
+#if defined(PLAIT_FAMILY_HUNYUAN_V1_MOE)
+      hunyuan_v1_moe_family(),
+#endif
+#if defined(PLAIT_FAMILY_OLMOE)
+      olmoe_family(),
+#endif
   };
   std::string known;
   for (const plait::family& f : families) {

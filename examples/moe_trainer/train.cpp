@@ -40,8 +40,9 @@ void print_plan(const session& s, const plait::parameter_store& store) {
     for (int d = 0; d < p.rank; ++d) n *= p.global[d];
     parameters += n;
   }
-  fmt::print("{}: {} layers, hidden {}, {} experts (top {}), {} parameters{}\n", s.config.family, s.config.layers, s.config.hidden,
-             s.config.experts, s.config.top_k, parameters, s.folder ? "" : ", fresh weights");
+  const std::string experts = s.sparse_layers > 0 ? fmt::format("{} experts (top {}), ", s.config.experts, s.config.top_k) : "";
+  fmt::print("{}: {} layers, hidden {}, {}{} parameters{}\n", s.config.family, s.config.layers, s.config.hidden, experts, parameters,
+             s.folder ? "" : ", fresh weights");
   fmt::print("plan: {}{}, fsdp {} ({} x {}), tp {}, {} ranks as threads, {}\n", o.sp ? "sequence parallel" : "tensor parallel",
              o.ep ? " + expert parallel" : "", o.mesh.size[0] * o.mesh.size[1], o.mesh.size[0], o.mesh.size[1], o.mesh.size[2],
              o.mesh.ranks(), o.dtype == plait::training_dtype::bf16 ? "bf16" : "f32");
@@ -51,10 +52,10 @@ void print_plan(const session& s, const plait::parameter_store& store) {
 void print_step(std::int64_t step, std::int64_t steps, const plait::step_result& r, double seconds, double communicating) {
   const expert_load load = load_of(r.expert_choices);
   const bool terminal = ::isatty(1) != 0;
-  const std::string line = fmt::format("step {:>{}}/{}  loss {:.4f}  grad norm {:.3f}  {:>8.0f} tok/s  compute {:.0f} ms  communication {:.0f} ms  experts max/mean {:.2f}, idle {}",
-                                       step, fmt::formatted_size("{}", steps), steps, r.loss, r.gradient_norm,
-                                       static_cast<double>(r.tokens) / seconds, 1e3 * (seconds - communicating), 1e3 * communicating,
-                                       load.max_over_mean, load.idle);
+  std::string line = fmt::format("step {:>{}}/{}  loss {:.4f}  grad norm {:.3f}  {:>8.0f} tok/s  compute {:.0f} ms  communication {:.0f} ms",
+                                 step, fmt::formatted_size("{}", steps), steps, r.loss, r.gradient_norm,
+                                 static_cast<double>(r.tokens) / seconds, 1e3 * (seconds - communicating), 1e3 * communicating);
+  if (!r.expert_choices.empty()) line += fmt::format("  experts max/mean {:.2f}, idle {}", load.max_over_mean, load.idle);
   if (terminal) fmt::print("\r\033[K{}{}", line, step == steps ? "\n" : "");
   else fmt::print("{}\n", line);
   std::fflush(stdout);

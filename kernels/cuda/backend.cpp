@@ -128,6 +128,8 @@ const backend& cuda_backend() {
       .swiglu_gradient = cuda::swiglu_gradient,
       .swiglu_pair = cuda::swiglu_pair,
       .swiglu_pair_gradient = cuda::swiglu_pair_gradient,
+      .gate_rows = cuda::gate_rows,
+      .gate_rows_gradient = cuda::gate_rows_gradient,
       .router = cuda::router,
       .router_gradient = cuda::router_gradient,
       .dispatch_plan = cuda::dispatch_plan,

@@ -145,6 +145,39 @@ struct gate_gradient_op {
   }
 };
 
+/// sigmoid(gate) * x, one gate a row of `columns`.
+template <class T>
+struct gate_rows_op {
+  const T *x, *gate;
+  T* y;
+  index columns;
+  template <int V>
+  __device__ void run(index i) const {
+    const float factor = sigmoid(convert<float>(gate[i / columns]));
+    float a[V];
+    load<V>(x + i, a);
+#pragma unroll
+    for (int j = 0; j < V; ++j) a[j] *= factor;
+    store<V>(y + i, a);
+  }
+};
+/// A block takes a row.
+template <class T>
+__global__ void __launch_bounds__(block_threads)
+gate_rows_gradient_kernel(const T* x, const T* gate, const T* dy, T* dx, T* dgate, index rows, index columns) {
+  for (index r = blockIdx.x; r < rows; r += gridDim.x) {
+    const float factor = sigmoid(convert<float>(gate[r]));
+    float total = 0;
+    for (index i = threadIdx.x; i < columns; i += block_threads) {
+      const float d = convert<float>(dy[r * columns + i]);
+      total += d * convert<float>(x[r * columns + i]);
+      dx[r * columns + i] = convert<T>(factor * d);
+    }
+    total = over_group<block_threads>(total, plus{});
+    if (threadIdx.x == 0) dgate[r] = convert<T>(factor * (1.0f - factor) * total);
+  }
+}
+
 /// i counts pairs (x[i], x[i + half]) of all heads.
 template <class T>
 struct rope_op {
@@ -318,6 +351,24 @@ void swiglu_pair_gradient(const execution& ex, view gate_view, view up, view dy,
     using T = typename decltype(tag)::type;
     gate_gradient(queue_of(ex), gate_view.as<const T>(), up.as<const T>(), dy.as<const T>(), dgate.as<T>(), dup.as<T>(), dy.size(),
                   dy.size(), dy.size());
+  });
+}
+
+void gate_rows(const execution& ex, view x, view gate_view, view y) {
+  visit_float("gate_rows", x.type, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    const gate_rows_op<T> op{x.as<const T>(), gate_view.as<const T>(), y.as<T>(), x.columns()};
+    with_vector<wide<T>>(x.columns(), [&](auto v) { each<v.value>(queue_of(ex), "gate_rows", x.size(), op); }, x.as<T>(), y.as<T>());
+  });
+}
+void gate_rows_gradient(const execution& ex, view x, view gate_view, view dy, view dx, view dgate) {
+  if (x.rows() == 0) return;
+  queue& q = queue_of(ex);
+  visit_float("gate_rows_gradient", x.type, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    gate_rows_gradient_kernel<<<blocks_for(x.rows(), 1, 4ll * q.multiprocessors), block_threads, 0, q.stream>>>(
+        x.as<const T>(), gate_view.as<const T>(), dy.as<const T>(), dx.as<T>(), dgate.as<T>(), x.rows(), x.columns());
+    launched("gate_rows_gradient");
   });
 }
 

@@ -266,6 +266,12 @@ TEST_CASE("bias, gated activation, rotary embedding") {
       call(&backend::swiglu_pair_gradient, x, up, dy, dgate, dup);
       close(dgate, near(type));
       close(dup, near(type));
+      twin one = noise(type, {rows, 1}, -4, 4), done = noise(type, {rows, 1});
+      call(&backend::gate_rows, x, one, y);
+      close(y, near(type));
+      call(&backend::gate_rows_gradient, x, one, dy, dup, done);
+      close(dup, near(type));
+      close(done, type == dtype::f32 ? 2e-5 : near(type));  // a sum over the row
     }
   for (const dtype type : types)
     for (const auto& e : {std::vector<i64>{0, 4, 2, 8}, {1, 1, 1, 2}, {2, 5, 3, 6}, {2, 33, 4, 64}}) {

@@ -28,10 +28,36 @@ PLANS = [
     ("fsdp2 tp2 ep4 sp", ["--mesh", "fsdp=2,tp=2,ep=4", "--ep", "--sp"]),
     ("fsdp4 tp2 ep4", ["--mesh", "fsdp=4,tp=2,ep=4", "--ep"]),
     ("fsdp4 tp2 ep4 sp", ["--mesh", "fsdp=4,tp=2,ep=4", "--ep", "--sp"]),
+    ("fsdp2 x sp2", ["--mesh", "fsdp=2,tp=2", "--sp"]),
 ]
 SMALL = os.environ.get("PLAIT_TEST_SCALE") == "small"  # under a sanitizer: each of the four plans, with and without FSDP
 if SMALL:
     PLANS = [p for p in PLANS if p[0] in ("one", "sp2", "fsdp2 x tp2", "fsdp4 ep2", "fsdp2 x (sp+ep2)")]
+
+# Families beyond the first two: the parts they share are compared under all of the plans above, so these suffice.
+DENSE = ("llama", "qwen3", "qwen3_tied")
+SPARSE = ("granitemoe", "qwen2_moe", "hunyuan_v1_moe", "olmoe")
+FEWER = ("one", "tp2", "tp4", "sp2", "sp4", "fsdp2 x tp2", "fsdp2 x sp2", "tp+ep2", "sp+ep2", "tp+ep4", "fsdp2 x (sp+ep2)", "fsdp4 ep4")
+
+
+def plans_of(model):
+    """Dense models have no experts to cut."""
+    if model in DENSE:
+        return [p for p in PLANS if p[0] in FEWER and "--ep" not in p[1]]
+    return [p for p in PLANS if p[0] in FEWER] if model in SPARSE else PLANS
+
+
+def in_memory(model, name):
+    """The library's name of a tensor that transformers holds in memory as `name`."""
+    for theirs, ours in RENAMED.get(model, ()):
+        name = name.replace(theirs, ours)
+    return name
+
+
+RENAMED = {
+    "granitemoe": ((".block_sparse_moe.router.", ".mlp.gate."), (".block_sparse_moe.", ".mlp.")),
+    "hunyuan_v1_moe": ((".gate.wg.", ".gate."), (".shared_mlp.", ".shared_expert."), (".query_layernorm.", ".q_norm."), (".key_layernorm.", ".k_norm.")),
+}
 
 
 def run(*args, expect=0):

@@ -1,5 +1,5 @@
 #pragma once
-// Gated activation: silu(gate) * up, with gate and up packed in one row or apart.
+// Gated activation: silu(gate) * up, with gate and up packed in one row or apart; sigmoid(gate) * x with one gate a row.
 #include "plait/cpu/lanes.hpp"
 #include "plait/runtime/backend.hpp"
 
@@ -60,6 +60,39 @@ inline void swiglu_pair_gradient(const execution&, view gate, view up, view dy, 
   visit_float("swiglu_pair_gradient", gate.type, [&](auto tag) {
     using T = typename decltype(tag)::type;
     gate_row_gradient(gate.as<const T>(), up.as<const T>(), dy.as<const T>(), dgate.as<T>(), dup.as<T>(), gate.size());
+  });
+}
+
+inline void gate_rows(const execution&, view x, view gate, view y) {
+  visit_float("gate_rows", x.type, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    using S = statistic<T>;
+    const index rows = x.rows(), n = x.columns();
+    for (index r = 0; r < rows; ++r) {
+      const S factor = S(1) / (S(1) + exponential(-convert<S>(gate.as<const T>()[r])));
+      const T* from = x.as<const T>() + r * n;
+      T* to = y.as<T>() + r * n;
+      for (index i = 0; i < n; ++i) to[i] = convert<T>(factor * convert<S>(from[i]));
+    }
+  });
+}
+
+inline void gate_rows_gradient(const execution&, view x, view gate, view dy, view dx, view dgate) {
+  visit_float("gate_rows_gradient", x.type, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    using S = statistic<T>;
+    const index rows = x.rows(), n = x.columns();
+    for (index r = 0; r < rows; ++r) {
+      const S factor = S(1) / (S(1) + exponential(-convert<S>(gate.as<const T>()[r])));
+      const T *from = x.as<const T>() + r * n, *d = dy.as<const T>() + r * n;
+      T* to = dx.as<T>() + r * n;
+      S total = 0;
+      for (index i = 0; i < n; ++i) {
+        total += convert<S>(d[i]) * convert<S>(from[i]);
+        to[i] = convert<T>(factor * convert<S>(d[i]));
+      }
+      dgate.as<T>()[r] = convert<T>(factor * (S(1) - factor) * total);
+    }
   });
 }
 

@@ -52,6 +52,8 @@ inline const backend& cpu_backend() {
       .swiglu_gradient = cpu_detail::swiglu_gradient,
       .swiglu_pair = cpu_detail::swiglu_pair,
       .swiglu_pair_gradient = cpu_detail::swiglu_pair_gradient,
+      .gate_rows = cpu_detail::gate_rows,
+      .gate_rows_gradient = cpu_detail::gate_rows_gradient,
       .router = cpu_detail::router,
       .router_gradient = cpu_detail::router_gradient,
       .dispatch_plan = cpu_detail::dispatch_plan,

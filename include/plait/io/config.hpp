@@ -153,15 +153,17 @@ inline double rope_theta(const fields& config, double fallback) {
   return given ? theta : fallback;
 }
 
-/// The fields that all supported families share. `kv_heads` etc. are the defaults of the family's class.
+/// The defaults of a family's class. kv_heads 0: as many as heads; head_dim 0: hidden size over heads.
 struct family_defaults {
   std::int64_t kv_heads;
   double rms_epsilon;
   double rope_theta;
   std::int64_t max_positions;
   std::int64_t bos;
+  std::int64_t head_dim = 0;
 };
 
+/// The fields that all supported families share.
 inline void read_shared(const fields& f, const family_defaults& defaults, model_config& c) {
   if (f.find("quantization_config"))
     f.fail("quantization_config", "is set; quantised models are not supported, use the original weights");
@@ -175,12 +177,14 @@ inline void read_shared(const fields& f, const family_defaults& defaults, model_
            "is " + std::to_string(c.layers) + "; at most " + std::to_string(max_config_layers) + " is possible");
   c.heads = f.whole("num_attention_heads");
   const json_value* kv = f.object().find("num_key_value_heads");
-  c.kv_heads = kv && kv->is_null() ? c.heads : f.whole("num_key_value_heads", defaults.kv_heads);
+  c.kv_heads = kv && kv->is_null() ? c.heads : f.whole("num_key_value_heads", defaults.kv_heads > 0 ? defaults.kv_heads : c.heads);
   if (c.heads % c.kv_heads != 0)
     f.fail("num_attention_heads",
            "is " + std::to_string(c.heads) + ", no multiple of num_key_value_heads (" + std::to_string(c.kv_heads) + ")");
   if (f.find("head_dim")) {
     c.head_dim = f.whole("head_dim");
+  } else if (defaults.head_dim > 0 && f.object().find("head_dim") == nullptr) {
+    c.head_dim = defaults.head_dim;
   } else {
     if (c.hidden % c.heads != 0)
       f.fail("hidden_size", "is " + std::to_string(c.hidden) + ", no multiple of num_attention_heads (" +
@@ -189,20 +193,9 @@ inline void read_shared(const fields& f, const family_defaults& defaults, model_
   }
   if (c.head_dim % 2 != 0) f.fail("head_dim", "is " + std::to_string(c.head_dim) + "; RoPE needs an even one");
   if (c.head_dim * c.heads > std::int64_t{1} << 31) f.fail("head_dim", "times num_attention_heads is above 2^31");
-  c.experts = f.either("num_experts", "num_local_experts");
-  if (c.experts > max_config_experts)
-    f.fail(f.find("num_experts") ? "num_experts" : "num_local_experts",
-           "is " + std::to_string(c.experts) + "; at most " + std::to_string(max_config_experts) + " is possible");
-  c.top_k = f.whole("num_experts_per_tok");
-  if (c.top_k > c.experts)
-    f.fail("num_experts_per_tok",
-           "is " + std::to_string(c.top_k) + ", but there are only " + std::to_string(c.experts) + " experts");
   c.rms_epsilon = f.number("rms_norm_eps", defaults.rms_epsilon);
   if (c.rms_epsilon <= 0 || c.rms_epsilon >= 1) f.fail("rms_norm_eps", "is not between 0 and 1; 1e-6 is usual");
   c.rope_theta = rope_theta(f, defaults.rope_theta);
-  c.aux_coefficient = f.number("router_aux_loss_coef", 0.001);
-  if (c.aux_coefficient < 0) f.fail("router_aux_loss_coef", "is negative; 0 turns the balancing loss off");
-  c.output_router_logits = f.truth("output_router_logits", false);
   c.tied = f.truth("tie_word_embeddings", false);
   c.max_positions = f.whole("max_position_embeddings", defaults.max_positions);
   c.eos = f.numbers("eos_token_id");
@@ -224,8 +217,57 @@ inline void read_shared(const fields& f, const family_defaults& defaults, model_
            "is " + in_quotes(c.dtype, 40) + "; float32, bfloat16, float16 and float64 are supported");
 }
 
+/// The fields of families with experts.
+inline void read_experts(const fields& f, model_config& c, std::string_view top_k = "num_experts_per_tok", double aux_coefficient = 0.001) {
+  c.experts = f.either("num_experts", "num_local_experts");
+  if (c.experts > max_config_experts)
+    f.fail(f.find("num_experts") ? "num_experts" : "num_local_experts",
+           "is " + std::to_string(c.experts) + "; at most " + std::to_string(max_config_experts) + " is possible");
+  c.top_k = f.whole(top_k);
+  if (c.top_k > c.experts)
+    f.fail(top_k,
+           "is " + std::to_string(c.top_k) + ", but there are only " + std::to_string(c.experts) + " experts");
+  c.aux_coefficient = f.number("router_aux_loss_coef", aux_coefficient);
+  if (c.aux_coefficient < 0) f.fail("router_aux_loss_coef", "is negative; 0 turns the balancing loss off");
+  c.output_router_logits = f.truth("output_router_logits", false);
+}
+
+inline void refuse_true(const fields& f, std::string_view name, std::string_view what) {
+  if (f.truth(name, false)) f.fail(name, "is true; " + std::string(what) + " are not supported in this family");
+}
+/// Every layer attends to all positions before it.
+inline void require_full_attention(const fields& f) {
+  refuse_true(f, "use_sliding_window", "sliding windows");
+  const json_value* types = f.find("layer_types");
+  if (!types) return;
+  if (types->type != json_value::kind::array) f.wrong("layer_types", *types, "a list");
+  for (const json_value& type : types->items)
+    if (type.type != json_value::kind::string || type.text != "full_attention")
+      f.fail("layer_types", "names another kind than \"full_attention\", the only one that is supported");
+}
+inline void read_dense_layers(const fields& f, model_config& c) {
+  c.dense_intermediate = f.whole("intermediate_size");
+  c.sparse_layer.assign(static_cast<std::size_t>(c.layers), false);
+}
+
+inline void read_llama(const fields& f, model_config& c) {
+  read_shared(f, {0, 1e-6, 1e4, 2048, 1}, c);
+  read_dense_layers(f, c);
+  refuse_true(f, "attention_bias", "biases");
+  refuse_true(f, "mlp_bias", "biases");
+}
+
+inline void read_qwen3(const fields& f, model_config& c) {
+  read_shared(f, {32, 1e-6, 1e4, 32768, -1, 128}, c);
+  read_dense_layers(f, c);
+  c.query_key_norm = true;
+  refuse_true(f, "attention_bias", "biases");
+  require_full_attention(f);
+}
+
 inline void read_mixtral(const fields& f, model_config& c) {
   read_shared(f, {8, 1e-5, 1e6, 4096 * 32, 1}, c);
+  read_experts(f, c);
   c.expert_intermediate = f.whole("intermediate_size");
   c.normalise_top_k = true;  // the class always renormalises and has no field for it
   if (f.find("sliding_window")) f.fail("sliding_window", "is set; sliding windows are not supported, set it to null");
@@ -233,13 +275,8 @@ inline void read_mixtral(const fields& f, model_config& c) {
   c.sparse_layer.assign(static_cast<std::size_t>(c.layers), true);
 }
 
-inline void read_qwen3_moe(const fields& f, model_config& c) {
-  read_shared(f, {4, 1e-6, 1e4, 32768, -1}, c);
-  c.expert_intermediate = f.whole("moe_intermediate_size");
-  c.normalise_top_k = f.truth("norm_topk_prob", false);
-  c.attention_bias = f.truth("attention_bias", false);
-  c.query_key_norm = true;
-  if (f.truth("use_sliding_window", false)) f.fail("use_sliding_window", "is true; sliding windows are not supported");
+/// Which layers have experts, as Qwen's classes say it.
+inline void read_sparse_layers(const fields& f, model_config& c) {
   if (f.find("mlp_layer_types")) f.fail("mlp_layer_types", "is not supported; use mlp_only_layers and decoder_sparse_step");
   const std::int64_t step = f.whole("decoder_sparse_step", 1);
   std::vector<bool> dense(static_cast<std::size_t>(c.layers), false);
@@ -252,12 +289,80 @@ inline void read_qwen3_moe(const fields& f, model_config& c) {
   c.dense_intermediate = c.any_dense() ? f.whole("intermediate_size") : f.whole("intermediate_size", 0);
 }
 
+inline void read_qwen3_moe(const fields& f, model_config& c) {
+  read_shared(f, {4, 1e-6, 1e4, 32768, -1}, c);
+  read_experts(f, c);
+  c.expert_intermediate = f.whole("moe_intermediate_size");
+  c.normalise_top_k = f.truth("norm_topk_prob", false);
+  c.query_key_norm = true;
+  refuse_true(f, "attention_bias", "biases");
+  require_full_attention(f);
+  read_sparse_layers(f, c);
+}
+
+/// A factor that is 1 where the field is missing.
+inline double multiplier(const fields& f, std::string_view name) {
+  const double value = f.number(name, 1.0);
+  if (value == 0) f.fail(name, "is 0; it multiplies or divides what the model computes, 1 changes nothing");
+  return value;
+}
+
+inline void read_granitemoe(const fields& f, model_config& c) {
+  read_shared(f, {0, 1e-6, 1e4, 2048, 1}, c);
+  read_experts(f, c);
+  c.expert_intermediate = f.whole("intermediate_size");
+  c.normalise_top_k = true;  // softmax over the chosen logits is the renormalised softmax over all
+  refuse_true(f, "attention_bias", "biases");
+  c.attention_scale = multiplier(f, "attention_multiplier");
+  c.embedding_multiplier = multiplier(f, "embedding_multiplier");
+  c.residual_multiplier = multiplier(f, "residual_multiplier");
+  c.logits_divisor = multiplier(f, "logits_scaling");
+  c.sparse_layer.assign(static_cast<std::size_t>(c.layers), true);
+}
+
+inline void read_qwen2_moe(const fields& f, model_config& c) {
+  read_shared(f, {16, 1e-6, 1e4, 32768, -1}, c);
+  read_experts(f, c);
+  c.expert_intermediate = f.whole("moe_intermediate_size");
+  c.shared_intermediate = f.whole("shared_expert_intermediate_size");
+  c.shared_expert_gate = true;
+  c.normalise_top_k = f.truth("norm_topk_prob", false);
+  if (!f.truth("qkv_bias", true)) f.fail("qkv_bias", "is false; this family is supported with biases of q, k and v only");
+  c.query_key_value_bias = true;
+  require_full_attention(f);
+  read_sparse_layers(f, c);
+}
+
+inline void read_hunyuan_v1_moe(const fields& f, model_config& c) {
+  read_shared(f, {0, 1e-5, 1e4, 2048, 1}, c);
+  read_experts(f, c, "moe_topk");
+  c.output_router_logits = false;  // the class adds no balancing loss
+  c.expert_intermediate = c.shared_intermediate = f.whole("intermediate_size");
+  c.normalise_top_k = true;  // the class always renormalises
+  c.query_key_norm = true;
+  refuse_true(f, "attention_bias", "biases");
+  c.sparse_layer.assign(static_cast<std::size_t>(c.layers), true);
+}
+
+inline void read_olmoe(const fields& f, model_config& c) {
+  read_shared(f, {0, 1e-5, 1e4, 4096, -1}, c);
+  read_experts(f, c, "num_experts_per_tok", 0.01);
+  c.expert_intermediate = f.whole("intermediate_size");
+  c.normalise_top_k = f.truth("norm_topk_prob", false);
+  c.query_key_norm = c.query_key_norm_whole = true;
+  refuse_true(f, "attention_bias", "biases");
+  if (f.find("clip_qkv")) f.fail("clip_qkv", "is set; clipping of q, k and v is not supported, set it to null");
+  c.sparse_layer.assign(static_cast<std::size_t>(c.layers), true);
+}
+
 /// A supported family: add a row, and the names in names.hpp.
 struct config_family {
   const char* model_type;
   void (*read)(const fields&, model_config&);
 };
-inline constexpr config_family config_families[] = {{"mixtral", read_mixtral}, {"qwen3_moe", read_qwen3_moe}};
+inline constexpr config_family config_families[] = {
+    {"mixtral", read_mixtral}, {"qwen3_moe", read_qwen3_moe}, {"llama", read_llama}, {"qwen3", read_qwen3},
+    {"granitemoe", read_granitemoe}, {"qwen2_moe", read_qwen2_moe}, {"hunyuan_v1_moe", read_hunyuan_v1_moe}, {"olmoe", read_olmoe}};
 
 }  // namespace detail
 

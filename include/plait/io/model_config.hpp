@@ -7,7 +7,7 @@
 namespace plait::inline v0_1::io {
 
 struct model_config {
-  std::string family;  ///< model_type: "mixtral" or "qwen3_moe"
+  std::string family;  ///< model_type, such as "mixtral"
   std::int64_t vocabulary = 0;
   std::int64_t hidden = 0;
   std::int64_t layers = 0;
@@ -16,7 +16,8 @@ struct model_config {
   std::int64_t head_dim = 0;
   std::int64_t dense_intermediate = 0;   ///< width of a dense layer's MLP; 0 where no layer is dense
   std::int64_t expert_intermediate = 0;  ///< width of one expert
-  std::int64_t experts = 0;
+  std::int64_t shared_intermediate = 0;  ///< width of the expert that every token visits; 0: none
+  std::int64_t experts = 0;              ///< 0 where all layers are dense
   std::int64_t top_k = 0;
   bool normalise_top_k = true;
   double rms_epsilon = 0;
@@ -24,8 +25,13 @@ struct model_config {
   double aux_coefficient = 0;
   bool output_router_logits = false;  ///< transformers adds coefficient x balancing loss if and only if this is set
   bool tied = false;
-  bool attention_bias = false;
-  bool query_key_norm = false;     ///< RMSNorm of each head's queries and keys
+  bool attention_bias = false;         ///< biases of q, k, v and o
+  bool query_key_value_bias = false;   ///< biases of q, k and v
+  bool shared_expert_gate = false;     ///< the shared expert's output is weighted by sigmoid of a linear layer
+  bool query_key_norm = false;         ///< RMSNorm of queries and keys,
+  bool query_key_norm_whole = false;   ///< over all heads together instead of each head
+  double attention_scale = 0;      ///< of q k^T; 0: 1 / sqrt(head_dim)
+  double embedding_multiplier = 1, residual_multiplier = 1, logits_divisor = 1;
   std::vector<bool> sparse_layer;  ///< layer i has experts
   std::vector<std::int64_t> eos;   ///< empty: generation never stops by itself
   std::int64_t bos = -1;           ///< -1: none

@@ -1,6 +1,6 @@
 #pragma once
-// Checkpoint names on disk and in memory. On disk every expert has tensors of its own (and Mixtral has names of its
-// own); in memory the experts of a layer are two tensors, as in transformers:
+// Checkpoint names on disk and in memory. On disk every expert has tensors of its own (and some families have names of
+// their own); in memory the experts of a layer are two tensors, as in transformers:
 //   model.layers.N.mlp.experts.gate_up_proj [E, 2I, H]  (gate rows first, then up)
 //   model.layers.N.mlp.experts.down_proj    [E, H, I]
 // The expert is the number in the name, never the order of arrival. Checkpoints that are already fused are read too.
@@ -33,22 +33,49 @@ struct named_shape {
   std::vector<std::int64_t> shape;
 };
 
-/// How a family spells its experts on disk.
+/// How the name of a layer's tensor begins in memory, and how on disk.
+struct renamed {
+  std::string_view memory, disk;
+};
+
+/// How a family spells its layers on disk.
 struct family_names {
   std::string_view family;
-  std::string_view block;  ///< what "mlp" of a sparse layer is called
-  std::string_view gate, up, down;
+  std::string_view block;           ///< what "mlp" of a sparse layer is called
+  std::string_view gate, up, down;  ///< parts of one expert; empty: on disk, too, a layer's experts are two tensors
+  std::span<const renamed> renames{};
+  bool fused_on_disk() const { return gate.empty(); }
+};
+
+inline constexpr renamed granitemoe_names[] = {
+    {"mlp.gate.", "block_sparse_moe.router.layer."},
+    {"mlp.experts.gate_up_proj", "block_sparse_moe.input_linear.weight"},
+    {"mlp.experts.down_proj", "block_sparse_moe.output_linear.weight"},
+};
+inline constexpr renamed hunyuan_v1_moe_names[] = {
+    {"mlp.gate.", "mlp.gate.wg."},
+    {"mlp.shared_expert.", "mlp.shared_mlp."},
+    {"self_attn.q_norm.", "self_attn.query_layernorm."},
+    {"self_attn.k_norm.", "self_attn.key_layernorm."},
 };
 
 inline constexpr family_names family_table[] = {
     {"mixtral", "block_sparse_moe", "w1", "w3", "w2"},
     {"qwen3_moe", "mlp", "gate_proj", "up_proj", "down_proj"},
+    {"llama", "mlp", "gate_proj", "up_proj", "down_proj"},
+    {"qwen3", "mlp", "gate_proj", "up_proj", "down_proj"},
+    {"granitemoe", "block_sparse_moe", "", "", "", granitemoe_names},
+    {"qwen2_moe", "mlp", "gate_proj", "up_proj", "down_proj"},
+    {"hunyuan_v1_moe", "mlp", "gate_proj", "up_proj", "down_proj", hunyuan_v1_moe_names},
+    {"olmoe", "mlp", "gate_proj", "up_proj", "down_proj"},
 };
 
 inline const family_names& names_of(std::string_view family) {
   for (const family_names& names : family_table)
     if (names.family == family) return names;
-  throw input_error("checkpoint names of family " + in_quotes(family, 40) + " are unknown; supported: mixtral, qwen3_moe");
+  std::string known;
+  for (const family_names& names : family_table) known += (known.empty() ? "" : ", ") + std::string(names.family);
+  throw input_error("checkpoint names of family " + in_quotes(family, 40) + " are unknown; supported: " + known);
 }
 
 namespace detail {
@@ -119,7 +146,12 @@ inline std::vector<std::string> whole_names(const family_names& names, std::stri
   const layer_name at = split_layer(memory_name);
   std::vector<std::string> all;
   std::string_view rest = at.rest;
-  if (at.layer >= 0 && names.block != "mlp" && take(rest, "mlp."))
+  const renamed* rename = nullptr;
+  for (const renamed& r : names.renames)
+    if (at.layer >= 0 && rename == nullptr && take(rest, r.memory)) rename = &r;
+  if (rename != nullptr)
+    all.push_back(layer_prefix(at.layer) + std::string(rename->disk) + std::string(rest));
+  else if (at.layer >= 0 && names.block != "mlp" && take(rest, "mlp."))
     all.push_back(layer_prefix(at.layer) + std::string(names.block) + "." + std::string(rest));
   all.emplace_back(memory_name);
   return all;
@@ -146,15 +178,26 @@ inline std::vector<named_shape> memory_tensors(const model_config& c) {
       all.push_back({at + "self_attn.v_proj.bias", {kv}});
       all.push_back({at + "self_attn.o_proj.bias", {c.hidden}});
     }
+    if (c.query_key_value_bias) {
+      all.push_back({at + "self_attn.q_proj.bias", {q}});
+      all.push_back({at + "self_attn.k_proj.bias", {kv}});
+      all.push_back({at + "self_attn.v_proj.bias", {kv}});
+    }
     if (c.query_key_norm) {
-      all.push_back({at + "self_attn.q_norm.weight", {c.head_dim}});
-      all.push_back({at + "self_attn.k_norm.weight", {c.head_dim}});
+      all.push_back({at + "self_attn.q_norm.weight", {c.query_key_norm_whole ? q : c.head_dim}});
+      all.push_back({at + "self_attn.k_norm.weight", {c.query_key_norm_whole ? kv : c.head_dim}});
     }
     all.push_back({at + "post_attention_layernorm.weight", {c.hidden}});
     if (c.sparse_layer[static_cast<std::size_t>(i)]) {
       all.push_back({at + "mlp.gate.weight", {c.experts, c.hidden}});
       all.push_back({at + "mlp.experts.gate_up_proj", {c.experts, 2 * c.expert_intermediate, c.hidden}});
       all.push_back({at + "mlp.experts.down_proj", {c.experts, c.hidden, c.expert_intermediate}});
+      if (c.shared_intermediate > 0) {
+        all.push_back({at + "mlp.shared_expert.gate_proj.weight", {c.shared_intermediate, c.hidden}});
+        all.push_back({at + "mlp.shared_expert.up_proj.weight", {c.shared_intermediate, c.hidden}});
+        all.push_back({at + "mlp.shared_expert.down_proj.weight", {c.hidden, c.shared_intermediate}});
+      }
+      if (c.shared_expert_gate) all.push_back({at + "mlp.shared_expert_gate.weight", {1, c.hidden}});
     } else {
       all.push_back({at + "mlp.gate_proj.weight", {c.dense_intermediate, c.hidden}});
       all.push_back({at + "mlp.up_proj.weight", {c.dense_intermediate, c.hidden}});
@@ -187,7 +230,7 @@ inline std::vector<tensor_read> plan_reads(std::string_view family, std::string_
   std::vector<tensor_read> reads;
   if (detail::product(count) == 0) return reads;
   const detail::fused kind = detail::fused_kind(memory_name);
-  if (kind == detail::fused::none) {
+  if (kind == detail::fused::none || names.fused_on_disk()) {
     reads.push_back({detail::whole_names(names, memory_name).front(), list(shape.begin(), shape.end()),
                      list(start.begin(), start.end()), list(count.begin(), count.end()), list(shape.size(), 0),
                      list(count.begin(), count.end()), 0});
@@ -271,6 +314,8 @@ inline disk_part parse_disk_name(std::string_view family, std::string_view disk_
   const detail::layer_name at = detail::split_layer(disk_name);
   if (at.layer < 0) return {std::string(disk_name)};
   std::string_view rest = at.rest;
+  for (const renamed& r : names.renames)
+    if (detail::take(rest, r.disk)) return {detail::layer_prefix(at.layer) + std::string(r.memory) + std::string(rest)};
   if (!(detail::take(rest, names.block) || detail::take(rest, "mlp")) || !detail::take(rest, "."))
     return {std::string(disk_name)};
   const std::string base = detail::layer_prefix(at.layer) + "mlp.";
@@ -476,7 +521,7 @@ inline checkpoint_report check_checkpoint(const hf_folder& folder, const model_c
   };
   for (const named_shape& tensor : memory_tensors(config)) {
     const hf_folder::location whole = detail::find_whole(folder, names, tensor.name);
-    const bool fused = detail::fused_kind(tensor.name) != detail::fused::none;
+    const bool fused = detail::fused_kind(tensor.name) != detail::fused::none && !names.fused_on_disk();
     if (whole) {
       detail::require_tensor(whole, tensor.shape);
       used.push_back(whole.entry->name);

@@ -1,21 +1,21 @@
 #pragma once
-// A decoder-only transformer with dense and mixture-of-experts layers, written once in typed ops. Its weights' layouts, the
+// A decoder-only transformer with dense or mixture-of-experts layers, or both, written once in typed ops. Its weights' layouts, the
 // regions' layouts and the output moves all come from the plan; nothing here names a collective. What does not fit does not
 // compile.
-#include <algorithm>
 #include <cmath>
 #include <optional>
-#include <unordered_map>
 
 #include "plait/io/model_config.hpp"
 #include "plait/model/batch.hpp"
 #include "plait/model/decoder_cache.hpp"
-#include "plait/model/decoder_table.hpp"
+#include "plait/model/decoder_traits.hpp"
+#include "plait/model/rotary_angles.hpp"
 #include "plait/ops/attention.hpp"
 #include "plait/ops/constant.hpp"
 #include "plait/ops/experts.hpp"
 #include "plait/ops/loss.hpp"
 #include "plait/ops/recompute.hpp"
+#include "plait/ops/row_gate.hpp"
 #include "plait/ops/sequence.hpp"
 #include "plait/plan/covers.hpp"
 #include "plait/tensor/uniform_layout.hpp"
@@ -52,6 +52,8 @@ struct decoder_output {
 template <class Plan, class Model>
 class decoder {
   static consteval int row(const char* name) { return row_of<Model>(name); }
+  /// -1 where the family has no such parameter.
+  static consteval int optional_row(const char* name) { return detail::has_row<Model>(name) ? row_of<Model>(name) : -1; }
 
  public:
   static_assert(covers<Plan, Model>);
@@ -61,6 +63,7 @@ class decoder {
   template <int Rank>
   using any_extents = std::conditional_t<Rank == 1, extents<dyn>, std::conditional_t<Rank == 2, extents<dyn, dyn>, extents<dyn, dyn, dyn>>>;
   using numbers = detail::resolved_table<Plan, Model>;
+  using traits = decoder_traits<Model>;
 
   template <int Point, int Number>
   using at_point = activation_layout_t<Plan, Model, Point, Number>;
@@ -116,29 +119,11 @@ class decoder {
   }
 
   tables make_tables(context& c, const batch& in, decoder_cache* cache) const {
-    const std::int64_t half = config_->head_dim / 2, tokens = in.rows * in.columns;
-    std::vector<stat> cosine(static_cast<std::size_t>(tokens * half)), sine(cosine.size()), frequency(static_cast<std::size_t>(half));
-    for (std::int64_t i = 0; i < half; ++i)
-      frequency[static_cast<std::size_t>(i)] = stat(1) / static_cast<stat>(std::pow(static_cast<stat>(config_->rope_theta),
-                                                                                    static_cast<stat>(2 * i) / static_cast<stat>(config_->head_dim)));
-    std::unordered_map<std::int32_t, std::int64_t> first;  // rows repeat positions, and these functions are slow
-    for (std::int64_t n = 0; n < tokens; ++n) {
-      const auto [seen, fresh] = first.try_emplace(in.positions[static_cast<std::size_t>(n)], n);
-      if (!fresh) {
-        std::copy_n(cosine.begin() + seen->second * half, half, cosine.begin() + n * half);
-        std::copy_n(sine.begin() + seen->second * half, half, sine.begin() + n * half);
-        continue;
-      }
-      for (std::int64_t i = 0; i < half; ++i) {
-        const stat angle = static_cast<stat>(seen->first) * frequency[static_cast<std::size_t>(i)];
-        cosine[static_cast<std::size_t>(n * half + i)] = std::cos(angle);
-        sine[static_cast<std::size_t>(n * half + i)] = std::sin(angle);
-      }
-    }
-    const std::int64_t angles[3] = {in.rows, in.columns, half}, two[2] = {in.rows, in.columns};
+    const rotary_angles<stat> angles(in, config_->head_dim, config_->rope_theta);
+    const std::int64_t three[3] = {in.rows, in.columns, angles.half}, two[2] = {in.rows, in.columns};
     tables t;
-    t.cosine = constant<rows_layout, stat, extents<dyn, dyn, dyn>>(c, cosine.data(), angles);
-    t.sine = constant<rows_layout, stat, extents<dyn, dyn, dyn>>(c, sine.data(), angles);
+    t.cosine = constant<rows_layout, stat, extents<dyn, dyn, dyn>>(c, angles.cosine.data(), three);
+    t.sine = constant<rows_layout, stat, extents<dyn, dyn, dyn>>(c, angles.sine.data(), three);
     t.segment_start = constant<rows_layout, std::int32_t, extents<dyn, dyn>>(c, in.segment_start.data(), two);
     t.input = &in;
     t.cache = cache;
@@ -152,9 +137,15 @@ class decoder {
     store_->enter_unit(c, 0, 1);
     const std::int64_t two[2] = {in.rows, in.columns};
     const auto ids = constant<rows_layout, std::int64_t, extents<dyn, dyn>>(c, in.ids.data(), two);
-    stream x = embed(c, ids, weight<row("model.embed_tokens.weight")>(-1));
+    const stream x = embed(c, ids, weight<row("model.embed_tokens.weight")>(-1));
     if (!config_->tied) store_->leave_unit(c, 0, -1);
-    return x;
+    return times(c, x, config_->embedding_multiplier);
+  }
+
+  /// factor * x, and x itself where the factor is 1.
+  template <class X>
+  static X times(context& c, const X& x, double factor) {
+    return factor == 1 ? x : plait::scale(c, x, factor);
   }
 
   /// Attention to this batch alone or, with a cache, to all positions cached and these.
@@ -168,23 +159,44 @@ class decoder {
     return attention(c, q, keys, values, sequence_cache<segments_table>(t.cache->segment_start), scale);
   }
 
+  /// Entered tokens -> [B, S, heads * d] by the row Weight, plus the bias in row Bias if there is one (-1: none).
+  template <int Number, int Weight, int Bias, class H>
+  auto projected(context& c, const H& h, int l) {
+    if constexpr (Bias >= 0) return project(c, h, weight<Weight, Number>(l), weight<Bias, Number>(l));
+    else return project(c, h, weight<Weight, Number>(l));
+  }
+  /// The same for queries and keys; normalised over all heads together they come whole and are then cut as Heads says.
+  template <int Number, int Weight, int Bias, int Norm, class Heads, class H>
+  auto projected(context& c, const H& h, int l) {
+    const auto x = projected<Number, Weight, Bias>(c, h, l);
+    if constexpr (traits::whole_query_key_norm) return redistribute<Heads>(c, normalise(c, x, weight<Norm, Number>(l), config_->rms_epsilon));
+    else return x;
+  }
+
   template <int Number>
   stream attend(context& c, const stream& x, int l, const tables& t) {
     named_scope scope(c, "self_attn");
     const double eps = config_->rms_epsilon;
     auto normed = normalise(c, x, weight<row("model.layers.*.input_layernorm.weight"), Number>(l), eps);
     const auto h = enter<at_point<attention_point, Number>>(c, std::move(normed));
-    auto q = split_heads(c, project(c, h, weight<row("model.layers.*.self_attn.q_proj.weight"), Number>(l)), config_->head_dim);
-    auto k = split_heads(c, project(c, h, weight<row("model.layers.*.self_attn.k_proj.weight"), Number>(l)), config_->head_dim);
-    const auto v = split_heads(c, project(c, h, weight<row("model.layers.*.self_attn.v_proj.weight"), Number>(l)), config_->head_dim);
-    if constexpr (Model::query_key_norm) {
-      q = normalise(c, q, weight<row("model.layers.*.self_attn.q_norm.weight"), Number>(l), eps);
-      k = normalise(c, k, weight<row("model.layers.*.self_attn.k_norm.weight"), Number>(l), eps);
+    constexpr int wq = row("model.layers.*.self_attn.q_proj.weight"), bq = optional_row("model.layers.*.self_attn.q_proj.bias");
+    constexpr int wk = row("model.layers.*.self_attn.k_proj.weight"), bk = optional_row("model.layers.*.self_attn.k_proj.bias");
+    constexpr int wv = row("model.layers.*.self_attn.v_proj.weight"), bv = optional_row("model.layers.*.self_attn.v_proj.bias");
+    constexpr int nq = optional_row("model.layers.*.self_attn.q_norm.weight"), nk = optional_row("model.layers.*.self_attn.k_norm.weight");
+    using heads_layout = typename decltype(this->template projected<Number, wv, bv>(c, h, l))::layout_type;
+    auto q = split_heads(c, projected<Number, wq, bq, nq, heads_layout>(c, h, l), config_->head_dim);
+    auto k = split_heads(c, projected<Number, wk, bk, nk, heads_layout>(c, h, l), config_->head_dim);
+    const auto v = split_heads(c, projected<Number, wv, bv>(c, h, l), config_->head_dim);
+    if constexpr (traits::normalises_rotated) q = rope(c, q, t.cosine, t.sine), k = rope(c, k, t.cosine, t.sine);
+    if constexpr (traits::query_key_norm) {
+      q = normalise(c, q, weight<nq, Number>(l), eps);
+      k = normalise(c, k, weight<nk, Number>(l), eps);
     }
-    const double scale = 1.0 / std::sqrt(static_cast<double>(config_->head_dim));
-    const auto a = attend_to(c, rope(c, q, t.cosine, t.sine), rope(c, k, t.cosine, t.sine), v, l, t, scale);
+    if constexpr (!traits::normalises_rotated) q = rope(c, q, t.cosine, t.sine), k = rope(c, k, t.cosine, t.sine);
+    const double scale = config_->attention_scale != 0 ? config_->attention_scale : 1.0 / std::sqrt(static_cast<double>(config_->head_dim));
+    const auto a = attend_to(c, q, k, v, l, t, scale);
     const auto o = project(c, merge_heads(c, a), weight<row("model.layers.*.self_attn.o_proj.weight"), Number>(l));
-    return add(c, x, o);
+    return add(c, x, times(c, o, config_->residual_multiplier));
   }
 
   template <int Number>
@@ -194,7 +206,24 @@ class decoder {
     const auto h = enter<at_point<point_of<Model>("model.layers.*.mlp", layer_kind::dense), Number>>(c, std::move(normed));
     const auto gate = project(c, h, weight<row("model.layers.*.mlp.gate_proj.weight"), Number>(l));
     const auto up = project(c, h, weight<row("model.layers.*.mlp.up_proj.weight"), Number>(l));
-    return add(c, x, project(c, swiglu(c, gate, up), weight<row("model.layers.*.mlp.down_proj.weight"), Number>(l)));
+    const stream y = project(c, swiglu(c, gate, up), weight<row("model.layers.*.mlp.down_proj.weight"), Number>(l));
+    return add(c, x, times(c, y, config_->residual_multiplier));
+  }
+
+  /// The expert that every token visits, on the ranks among which its weights are cut: a pending sum there, like the routed experts'.
+  template <int Number, class H>
+  auto shared_expert(context& c, const H& h, int l) {
+    const auto gate = project(c, h, weight<row("model.layers.*.mlp.shared_expert.gate_proj.weight"), Number>(l));
+    const auto up = project(c, h, weight<row("model.layers.*.mlp.shared_expert.up_proj.weight"), Number>(l));
+    const auto y = project(c, swiglu(c, gate, up), weight<row("model.layers.*.mlp.shared_expert.down_proj.weight"), Number>(l));
+    if constexpr (traits::shared_expert_gate)
+      return gate_rows(c, y, project(c, h, weight<row("model.layers.*.mlp.shared_expert_gate.weight"), Number>(l)));
+    else return y;
+  }
+  template <int Number, class H, class Y>
+  Y with_shared_expert(context& c, const H& h, const Y& y, int l) {
+    if constexpr (traits::shared_expert) return add(c, y, shared_expert<Number>(c, h, l));
+    else return y;
   }
 
   /// Entered tokens -> experts' output as it comes (a pending sum where experts or their insides are cut), and statistics.
@@ -205,7 +234,8 @@ class decoder {
     const auto up = weight<row("model.layers.*.mlp.experts.gate_up_proj"), Number>(l);
     const auto down = weight<row("model.layers.*.mlp.experts.down_proj"), Number>(l);
     const auto rows = dispatch(c, h, routed, up);
-    const auto y = combine(c, project_experts(c, swiglu(c, project_experts(c, rows, up)), down), routed, h);
+    const auto combined = combine(c, project_experts(c, swiglu(c, project_experts(c, rows, up)), down), routed, h);
+    const auto y = with_shared_expert<Number>(c, h, combined, l);
     const std::int64_t two[2] = {t.input->rows, t.input->columns};
     const auto valid = constant<typename H::layout_type, std::uint8_t, extents<dyn, dyn>>(c, t.input->valid.data(), two);
     // The tokens are whole on the experts' ranks: one copy of their statistics joins the pending sum.
@@ -221,7 +251,8 @@ class decoder {
     // By value: a recomputed body outlives this call.
     const auto body = [this, l, t](context& b, const auto& entered) { return this->template experts<Number>(b, entered, l, t); };
     auto out = recompute_experts ? recompute(c, body, h) : body(c, h);
-    return layer_result{add(c, x, redistribute<stream_layout>(c, out.x)), out.statistics};
+    const stream y = redistribute<stream_layout>(c, out.x);
+    return layer_result{add(c, x, times(c, y, config_->residual_multiplier)), out.statistics};
   }
 
   template <layer_kind Kind, int Number>
@@ -238,20 +269,18 @@ class decoder {
       return self.template layer<Kind, number>(c, x, l, t, self.options_.recompute == recomputation::experts);
     return recompute(c, [&self, l, t](context& b, const stream& again) { return self.template layer<Kind, number>(b, again, l, t, false); }, x);
   }
-  static constexpr bool has_dense = [] {
-    for (const parameter& p : Model::parameters)
-      if (p.kind == layer_kind::dense) return true;
-    return false;
-  }();
   using runner = layer_result (*)(decoder&, context&, const stream&, int, const tables&);
   template <std::size_t... Columns>
   static runner pick(bool sparse, int column, std::index_sequence<Columns...>) {
-    static constexpr runner sparse_ones[] = {&run<layer_kind::sparse, static_cast<int>(Columns)>...};
-    if constexpr (has_dense) {
+    if constexpr (traits::dense_layers) {
       static constexpr runner dense_ones[] = {&run<layer_kind::dense, static_cast<int>(Columns)>...};
       if (!sparse) return dense_ones[column];
     }
-    return sparse_ones[column];
+    if constexpr (traits::sparse_layers) {
+      static constexpr runner sparse_ones[] = {&run<layer_kind::sparse, static_cast<int>(Columns)>...};
+      if (sparse) return sparse_ones[column];
+    }
+    throw std::logic_error("plait: the model's table has no layers of the kind that its configuration asks for");
   }
   layer_result run_layer(context& c, const stream& x, int l, const tables& t) {
     const bool sparse = config_->sparse_layer[static_cast<std::size_t>(l)];
@@ -268,7 +297,7 @@ class decoder {
       auto y = project(c, t.cache == nullptr ? h : last_position(c, h), weight<row("lm_head.weight")>(-1));
       store_->leave_unit(c, head, head - 1);
       if (config_->tied) store_->leave_unit(c, 0, -1);
-      return y;
+      return times(c, y, 1.0 / config_->logits_divisor);
     }();
     decoder_output<decltype(logits), scalar, whole_statistics> out{logits, {}, {}, {}};
     if (scale == nullptr) return out;
@@ -281,12 +310,14 @@ class decoder {
     const auto summed = redistribute<reduced_layout_t<typename decltype(parts)::layout_type>>(c, parts);
     const auto loss = cross_entropy_sum(c, summed, labels, scale->tokens > 0 ? 1.0 / scale->tokens : 0.0);
     scalar total = redistribute<typename scalar::layout_type>(c, loss);
-    if (statistics) {
-      named_scope balance_scope(c, "balance");
-      const partial_statistics pending = scale->aux_weight != 0 ? *statistics : stop_gradient(*statistics);
-      out.statistics = redistribute<typename whole_statistics::layout_type>(c, pending);
-      out.aux_loss = scalar(balance(c, *out.statistics, scale->routed_rows));
-      if (scale->aux_weight != 0) total = add(c, total, plait::scale(c, *out.aux_loss, scale->aux_weight));
+    if constexpr (traits::sparse_layers) {
+      if (statistics) {
+        named_scope balance_scope(c, "balance");
+        const partial_statistics pending = scale->aux_weight != 0 ? *statistics : stop_gradient(*statistics);
+        out.statistics = redistribute<typename whole_statistics::layout_type>(c, pending);
+        out.aux_loss = scalar(balance(c, *out.statistics, scale->routed_rows));
+        if (scale->aux_weight != 0) total = add(c, total, plait::scale(c, *out.aux_loss, scale->aux_weight));
+      }
     }
     out.loss = total;
     return out;

@@ -7,7 +7,6 @@ namespace plait::inline v0_1 {
 
 struct mixtral {
   static constexpr const char* name = "mixtral";
-  static constexpr bool query_key_norm = false;
   using D = decoder_dims;
   static constexpr parameter parameters[] = {
       {"model.embed_tokens.weight", {D::vocabulary, D::hidden}},

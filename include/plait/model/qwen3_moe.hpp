@@ -8,7 +8,6 @@ namespace plait::inline v0_1 {
 
 struct qwen3_moe {
   static constexpr const char* name = "qwen3_moe";
-  static constexpr bool query_key_norm = true;
   using D = decoder_dims;
   static constexpr parameter parameters[] = {
       {"model.embed_tokens.weight", {D::vocabulary, D::hidden}},

@@ -89,6 +89,9 @@ struct backend {
   void (*swiglu_gradient)(const execution&, view packed, view dy, view dpacked);
   void (*swiglu_pair)(const execution&, view gate, view up, view y);
   void (*swiglu_pair_gradient)(const execution&, view gate, view up, view dy, view dgate, view dup);
+  /// y[r,:] = sigmoid(gate[r]) * x[r,:], gate [R,1].
+  void (*gate_rows)(const execution&, view x, view gate, view y);
+  void (*gate_rows_gradient)(const execution&, view x, view gate, view dy, view dx, view dgate);
 
   // mixture of experts ---------------------------------------------------------------------------------------------
   /// logits [T,E] -> probabilities statistics [T,E] (softmax), ids i32 [T,k] (the k largest, ties to the lower id, in

@@ -132,6 +132,22 @@ inline array embedding(context& c, const array& ids, const array& table, std::in
   return y;
 }
 
+inline array gate_rows(context& c, const array& x, const array& gate, const layout_value& layout) {
+  array y = make_array(c, x.type(), x.rank(), x.local.extent, x.global, layout);
+  c.ops->gate_rows(c.exec, matrix(x.local), matrix(gate.local), matrix(y.local));
+  if (!wants_gradient(c, x) && !wants_gradient(c, gate)) return y;
+  track(y);
+  c.recording->push([x, gate, dy = y.gradient](context& b) {
+    if (!dy->filled) return;
+    std::shared_ptr<buffer> x_memory, gate_memory;
+    const view dx = detail::allocate(b, x.local, x_memory), dgate = detail::allocate(b, gate.local, gate_memory);
+    b.ops->gate_rows_gradient(b.exec, matrix(x.local), matrix(gate.local), matrix(dy->local), matrix(dx), matrix(dgate));
+    contribute(b, x.gradient, dx, x_memory);
+    contribute(b, gate.gradient, dgate, gate_memory);
+  });
+  return y;
+}
+
 inline array swiglu(context& c, const array& packed, const layout_value& layout) {
   std::int64_t local[max_rank], global[max_rank];
   const int last = packed.rank() - 1;

@@ -24,6 +24,10 @@ struct rowwise : style<Axis, Shard<-1>, Invariant, Shard<-1>, becomes<Invariant>
 template <class Axis, int Dim = 1>
 struct rowwise_scatter : style<Axis, Shard<-1>, Replicate, Shard<-1>, becomes<Shard<Dim>>> {};
 
+/// As rowwise, but the sum stays pending: it joins another one before both are reduced (a shared expert).
+template <class Axis>
+struct rowwise_pending : style<Axis, Shard<-1>, Replicate, Shard<-1>, stays<Partial>> {};
+
 /// W is whole and every rank does identical work with it (a norm outside sequence parallelism).
 template <class Axis>
 struct replicated : style<Axis, Invariant, Invariant, Invariant, stays<Invariant>> {};

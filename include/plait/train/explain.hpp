@@ -303,10 +303,16 @@ class step_walk {
   flow attend(const flow& x, int l) {
     return within({"self_attn", l, traffic::layer}, [&] {
       const flow h = moved(normalise(x, "model.layers.*.input_layernorm.weight", l), point("model.layers.*.self_attn", layer_kind::any, l));
-      flow q = heads(project(h, "model.layers.*.self_attn.q_proj.weight", l));
-      flow k = heads(project(h, "model.layers.*.self_attn.k_proj.weight", l));
+      const int norm = row_named("model.layers.*.self_attn.q_norm.weight");
+      const bool per_head = norm >= 0 && t_.rows[norm].extent[0] == decoder_dims::head_dim;
+      flow q = project(h, "model.layers.*.self_attn.q_proj.weight", l);
+      if (norm >= 0 && !per_head) q = moved(normalise(q, "model.layers.*.self_attn.q_norm.weight", l), layout_of_values(h, l));
+      flow k = project(h, "model.layers.*.self_attn.k_proj.weight", l);
+      if (norm >= 0 && !per_head) k = moved(normalise(k, "model.layers.*.self_attn.k_norm.weight", l), layout_of_values(h, l));
       project(h, "model.layers.*.self_attn.v_proj.weight", l);
-      if (row_named("model.layers.*.self_attn.q_norm.weight") >= 0) {
+      q = heads(q);
+      k = heads(k);
+      if (per_head) {
         q = normalise(q, "model.layers.*.self_attn.q_norm.weight", l);
         k = normalise(k, "model.layers.*.self_attn.k_norm.weight", l);
       }
@@ -317,6 +323,12 @@ class step_walk {
       a.global[2] = q.global[2] * q.global[3];
       return sum(x, project(a, "model.layers.*.self_attn.o_proj.weight", l));
     });
+  }
+  /// Of v before it is split into heads.
+  layout_value layout_of_values(const flow& h, int l) const {
+    const resolved_parameter& v = weight(require("model.layers.*.self_attn.v_proj.weight"), l);
+    const layout_value y = fitting(typing::linear(h.layout, h.rank, v.compute), "self_attn.v_proj");
+    return t_.styles[v.rule].output_moves ? output_layout(y, h.rank, t_.styles[v.rule]) : y;
   }
   flow heads(flow x) const {
     x.layout = fitting(typing::split_last(x.layout, x.rank), "self_attn");
@@ -347,6 +359,15 @@ class step_walk {
       return out;
     });
   }
+  flow shared_expert(const flow& h, int l) {
+    flow gate = project(h, "model.layers.*.mlp.shared_expert.gate_proj.weight", l);
+    const flow up = project(h, "model.layers.*.mlp.shared_expert.up_proj.weight", l);
+    gate.layout = fitting(typing::elementwise(gate.layout, up.layout), "mlp.shared_expert");
+    flow y = project(gate, "model.layers.*.mlp.shared_expert.down_proj.weight", l);
+    if (row_named("model.layers.*.mlp.shared_expert_gate.weight") >= 0)
+      y.layout = fitting(typing::row_gate(y.layout, y.rank, project(h, "model.layers.*.mlp.shared_expert_gate.weight", l).layout), "mlp.shared_expert_gate");
+    return y;
+  }
   layer_flow experts(const flow& h, int l) {
     const flow logits = project(h, "model.layers.*.mlp.gate.weight", l);
     const layout_value tokens = fitting(typing::row_local(logits.layout, logits.rank), "mlp.gate");
@@ -358,6 +379,7 @@ class step_walk {
     layer_flow out;
     out.x = h;
     out.x.layout = fitting(typing::combine(rows, tokens, logits.rank), "mlp.experts");
+    if (row_named("model.layers.*.mlp.shared_expert.down_proj.weight") >= 0) out.x = sum(out.x, shared_expert(h, l));
     flow statistics;
     statistics.rank = 2;
     statistics.type = statistic_of(h.type);

@@ -12,7 +12,7 @@ namespace plait::inline v0_1 {
 inline model_numbers numbers_of(const io::model_config& m) {
   model_numbers n;
   n.symbols = {m.vocabulary, m.hidden, m.heads * m.head_dim, m.kv_heads * m.head_dim, m.head_dim, m.dense_intermediate,
-               m.expert_intermediate, 2 * m.expert_intermediate, m.experts};
+               m.expert_intermediate, 2 * m.expert_intermediate, m.experts, m.shared_intermediate};
   n.sparse_layer = m.sparse_layer;
   n.tied = m.tied;
   return n;
@@ -45,10 +45,11 @@ inline void load_weights(context& c, parameter_store& store, const io::hf_folder
   }
 }
 
-/// Fresh weights: norms 1, the rest normal with the given deviation, by (seed, name, global index).
+/// Fresh weights: norms 1, biases 0, the rest normal with the given deviation, by (seed, name, global index).
 inline void initialise_weights(context& c, parameter_store& store, std::uint64_t seed, double deviation) {
   for (parameter_slot& s : store.slots) {
     const std::uint64_t key = stream_key(seed, s.name);
+    const bool bias = s.name.ends_with(".bias");
     for_each_box(s, [&](const std::int64_t* start, const std::int64_t* count, std::int64_t offset) {
       std::int64_t n = 1;
       for (int d = 0; d < s.rank; ++d) n *= count[d];
@@ -61,7 +62,7 @@ inline void initialise_weights(context& c, parameter_store& store, std::uint64_t
         }
         for (int d = 0; d < s.rank; ++d) global = global * s.global[d] + at[d];
         packed[static_cast<std::size_t>(i)] =
-            s.rank == 1 ? 1.0f : static_cast<float>(deviation * normal(key, static_cast<std::uint64_t>(global)));
+            s.rank == 1 ? (bias ? 0.0f : 1.0f) : static_cast<float>(deviation * normal(key, static_cast<std::uint64_t>(global)));
       }
       if (s.master.type == dtype::f32) {
         place_box(c, s, s.master, count, offset, packed.data());

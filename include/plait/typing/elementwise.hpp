@@ -37,6 +37,29 @@ constexpr typed elementwise(const layout_value& x, const layout_value& y) {
   return if_same_order(out.finish(x), x, y);
 }
 
+/// factor(gate) * x with one gate a row, gate [..., 1]: linear in x, so a pending sum and a cut last dim pass where the gate is
+/// Replicate (its gradient is then a pending sum, too).
+constexpr typed row_gate(const layout_value& x, int rank, const layout_value& gate) {
+  layout_collector out(x.atoms);
+  for (int a = 0; a < x.atoms; ++a) {
+    const placement_value p = x.at[a], g = gate.at[a];
+    if (p.kind == k::partial_max || g.kind == k::partial_max) {
+      out.set(a, type_error::not_differentiable);
+    } else if (g.kind == k::partial) {
+      out.set(a, p.kind == k::partial ? type_error::partial_times_partial : type_error::partial_nonlinear);
+    } else if ((p.kind == k::invariant) != (g.kind == k::invariant)) {
+      out.set(a, type_error::invariant_mixed);
+    } else if (p.kind == k::partial || p.cuts(rank - 1)) {
+      out.set(a, g.kind == k::replicate ? typed_placement(p) : typed_placement(type_error::placement_mismatch));
+    } else {
+      out.set(a, p == g ? typed_placement(p) : typed_placement(type_error::placement_mismatch));
+    }
+  }
+  typed t = out.finish(x);
+  for (int d = 0; d + 1 < rank; ++d) t = if_nested_alike(t, x, d, gate, d);
+  return t;
+}
+
 /// x + y: equal placements; a pending sum plus a pending sum is one.
 constexpr typed add(const layout_value& x, const layout_value& y) {
   layout_collector out(x.atoms);

@@ -44,6 +44,25 @@ TEST_CASE("cpu swiglu: forward, packed and apart") {
   }
 }
 
+TEST_CASE("cpu gate_rows: one gate a row, and its gradients") {
+  for (dtype type : float_types) {
+    tensor x = random(type, {4, 7}, -2, 2), gate = random(type, {4, 1}, -5, 5), y(type, {4, 7});
+    std::vector<double> want;
+    for (i64 i = 0; i < 28; ++i) want.push_back(x[i] / (1 + std::exp(-gate[i / 7])));
+    cpu.gate_rows(plain, x.v(), gate.v(), y.v());
+    check_close(y, want, type == dtype::f32 ? 5e-7 : tolerance(type));
+  }
+  tensor x = random(dtype::f64, {4, 7}, -2, 2), gate = random(dtype::f64, {4, 1}, -2, 2), dy = random(dtype::f64, {4, 7}), y(dtype::f64, {4, 7}),
+         dx(dtype::f64, {4, 7}), dgate(dtype::f64, {4, 1});
+  const auto loss = [&] {
+    cpu.gate_rows(plain, x.v(), gate.v(), y.v());
+    return weighted_sum(y, dy);
+  };
+  cpu.gate_rows_gradient(plain, x.v(), gate.v(), dy.v(), dx.v(), dgate.v());
+  check_gradient(x, dx, loss);
+  check_gradient(gate, dgate, loss);
+}
+
 TEST_CASE("cpu swiglu: gradients") {
   tensor packed = random(dtype::f64, {3, 10}, -3, 3), dy = random(dtype::f64, {3, 5}), y(dtype::f64, {3, 5}),
          dpacked(dtype::f64, {3, 10});

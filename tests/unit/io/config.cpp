@@ -125,7 +125,6 @@ TEST_CASE("qwen3_moe: dense and sparse layers, its own defaults") {
   CHECK(qwen({{"mlp_only_layers", "[]"}, {"decoder_sparse_step", "3"}}).sparse_layer == layers("ddsd"));
   CHECK(qwen({{"num_local_experts", ""}, {"num_experts", "16"}}).experts == 16);
   CHECK_FALSE(qwen({{"norm_topk_prob", ""}}).normalise_top_k);
-  CHECK(qwen({{"attention_bias", "true"}}).attention_bias);
   CHECK(qwen({{"rope_parameters", ""}}).rope_theta == 1e4);
   CHECK(qwen().rms_epsilon == 1e-6);
   CHECK(qwen().bos == -1);
@@ -169,7 +168,7 @@ TEST_CASE("refused configurations: one line that names file and field") {
       {{{"model_type", ""}}, "model_type", "missing"},
       {{{"model_type", "null"}}, "model_type", "missing"},
       {{{"model_type", "7"}}, "model_type", "a text"},
-      {{{"model_type", "\"llama\\u001b[2J\""}}, "model_type", "\"llama\\x1b[2J\"; supported families: mixtral, qwen3_moe"},
+      {{{"model_type", "\"llama\\u001b[2J\""}}, "model_type", "\"llama\\x1b[2J\"; supported families: mixtral, qwen3_moe, llama"},
       {{{"quantization_config", "{\"bits\": 4}"}}, "quantization_config", "quantised"},
       {{{"vocab_size", ""}}, "vocab_size", "missing"},
       {{{"hidden_size", ""}}, "hidden_size", "missing"},
@@ -249,6 +248,8 @@ TEST_CASE("refused configurations: one line that names file and field") {
       {{{"mlp_only_layers", "0"}}, "mlp_only_layers", "a list"},
       {{{"mlp_layer_types", "[\"dense\"]"}}, "mlp_layer_types", "not supported"},
       {{{"attention_bias", "0"}}, "attention_bias", "true or false"},
+      {{{"attention_bias", "true"}}, "attention_bias", "biases are not supported"},
+      {{{"layer_types", "[\"sliding_attention\"]"}}, "layer_types", "full_attention"},
   };
   const auto check = [](const bad& b, const edits& base) {
     const auto message = refusal([&] { parse_config("dir/config.json", with(base, b.changed)); });

@@ -22,6 +22,8 @@ void swiglu(const execution&, view packed, view y);
 void swiglu_gradient(const execution&, view packed, view dy, view dpacked);
 void swiglu_pair(const execution&, view gate, view up, view y);
 void swiglu_pair_gradient(const execution&, view gate, view up, view dy, view dgate, view dup);
+void gate_rows(const execution&, view x, view gate, view y);
+void gate_rows_gradient(const execution&, view x, view gate, view dy, view dx, view dgate);
 void rope(const execution&, view x, view cosine, view sine, bool inverse, view y);
 void adamw(const execution&, view master, view gradient, view moment1, view moment2, const adamw_options&);
 void sum_of_squares(const execution&, view x, view total);

@@ -1,0 +1,44 @@
+#pragma once
+// What a decoder does that not all do, read off its model's parameter table: a part is there if and only if its weights are, so table
+// and forward pass cannot disagree. Only what weights do not show is stated by the model itself.
+#include "plait/model/decoder_table.hpp"
+
+namespace plait::inline v0_1 {
+namespace detail {
+template <class Model>
+consteval bool has_row(const char* name) {
+  for (const parameter& row : Model::parameters)
+    if (same_text(row.name, name)) return true;
+  return false;
+}
+template <class Model>
+consteval bool has_layers(layer_kind kind) {
+  for (const activation_point& point : Model::activations)
+    if (point.kind == kind) return true;
+  return false;
+}
+template <class Model>
+consteval int first_extent(const char* name) {
+  for (const parameter& row : Model::parameters)
+    if (same_text(row.name, name)) return row.extent[0];
+  return 0;
+}
+}  // namespace detail
+
+template <class Model>
+struct decoder_traits {
+  static constexpr bool dense_layers = detail::has_layers<Model>(layer_kind::dense);
+  static constexpr bool sparse_layers = detail::has_layers<Model>(layer_kind::sparse);
+  static_assert(dense_layers || sparse_layers, "plait: the activation table names neither dense nor sparse layers");
+  /// RMSNorm of each head's queries and keys, before the rotary embedding or after it,
+  static constexpr bool query_key_norm = detail::first_extent<Model>("model.layers.*.self_attn.q_norm.weight") == decoder_dims::head_dim;
+  static constexpr bool normalises_rotated = requires { Model::normalises_rotated; };
+  /// or of the queries of all heads together.
+  static constexpr bool whole_query_key_norm =
+      detail::first_extent<Model>("model.layers.*.self_attn.q_norm.weight") == decoder_dims::query_width;
+  /// An expert that every token visits, and a gate that weights its output.
+  static constexpr bool shared_expert = detail::has_row<Model>("model.layers.*.mlp.shared_expert.down_proj.weight");
+  static constexpr bool shared_expert_gate = detail::has_row<Model>("model.layers.*.mlp.shared_expert_gate.weight");
+};
+
+}  // namespace plait::inline v0_1
