@@ -8,6 +8,7 @@
 #include "plait/io/model_config.hpp"
 #include "plait/model/batch.hpp"
 #include "plait/model/decoder_cache.hpp"
+#include "plait/model/decoder_output.hpp"
 #include "plait/model/decoder_traits.hpp"
 #include "plait/model/rotary_angles.hpp"
 #include "plait/ops/attention.hpp"
@@ -23,37 +24,9 @@
 
 namespace plait::inline v0_1 {
 
-enum class recomputation : unsigned char { none, layer, experts };
-
-struct decoder_options {
-  recomputation recompute = recomputation::none;
-};
-
-/// Output of a layer: the residual stream and, from sparse layers, the router's statistics.
-template <class Stream, class Statistics>
-struct layer_output {
-  Stream x;
-  std::optional<Statistics> statistics;
-  template <class Visitor>
-  void each(Visitor visit) {
-    visit(x);
-    if (statistics) visit(*statistics);
-  }
-};
-
-template <class Logits, class Scalar, class Statistics>
-struct decoder_output {
-  Logits logits;
-  std::optional<Scalar> loss;            // cross entropy + aux_weight * balancing loss
-  std::optional<Scalar> aux_loss;        // balancing loss of this slice, before any weight
-  std::optional<Statistics> statistics;  // [2, E]: choices per expert and probability sums, all layers, all valid tokens
-};
-
 template <class Plan, class Model>
 class decoder {
   static consteval int row(const char* name) { return row_of<Model>(name); }
-  /// -1 where the family has no such parameter.
-  static consteval int optional_row(const char* name) { return detail::has_row<Model>(name) ? row_of<Model>(name) : -1; }
 
  public:
   static_assert(covers<Plan, Model>);
@@ -179,14 +152,12 @@ class decoder {
     const double eps = config_->rms_epsilon;
     auto normed = normalise(c, x, weight<row("model.layers.*.input_layernorm.weight"), Number>(l), eps);
     const auto h = enter<at_point<attention_point, Number>>(c, std::move(normed));
-    constexpr int wq = row("model.layers.*.self_attn.q_proj.weight"), bq = optional_row("model.layers.*.self_attn.q_proj.bias");
-    constexpr int wk = row("model.layers.*.self_attn.k_proj.weight"), bk = optional_row("model.layers.*.self_attn.k_proj.bias");
-    constexpr int wv = row("model.layers.*.self_attn.v_proj.weight"), bv = optional_row("model.layers.*.self_attn.v_proj.bias");
-    constexpr int nq = optional_row("model.layers.*.self_attn.q_norm.weight"), nk = optional_row("model.layers.*.self_attn.k_norm.weight");
-    using heads_layout = typename decltype(this->template projected<Number, wv, bv>(c, h, l))::layout_type;
-    auto q = split_heads(c, projected<Number, wq, bq, nq, heads_layout>(c, h, l), config_->head_dim);
-    auto k = split_heads(c, projected<Number, wk, bk, nk, heads_layout>(c, h, l), config_->head_dim);
-    const auto v = split_heads(c, projected<Number, wv, bv>(c, h, l), config_->head_dim);
+    constexpr int bq = traits::query_bias, bk = traits::key_bias, bv = traits::value_bias, nq = traits::query_norm, nk = traits::key_norm;
+    using v_row = std::integral_constant<int, row("model.layers.*.self_attn.v_proj.weight")>;
+    using heads = typename decltype(this->template projected<Number, v_row::value, bv>(c, h, l))::layout_type;
+    auto q = split_heads(c, projected<Number, row("model.layers.*.self_attn.q_proj.weight"), bq, nq, heads>(c, h, l), config_->head_dim);
+    auto k = split_heads(c, projected<Number, row("model.layers.*.self_attn.k_proj.weight"), bk, nk, heads>(c, h, l), config_->head_dim);
+    const auto v = split_heads(c, projected<Number, v_row::value, bv>(c, h, l), config_->head_dim);
     if constexpr (traits::normalises_rotated) q = rope(c, q, t.cosine, t.sine), k = rope(c, k, t.cosine, t.sine);
     if constexpr (traits::query_key_norm) {
       q = normalise(c, q, weight<nq, Number>(l), eps);

@@ -5,11 +5,12 @@
 
 namespace plait::inline v0_1 {
 namespace detail {
+/// Number of the row of that name, -1 if there is none.
 template <class Model>
-consteval bool has_row(const char* name) {
-  for (const parameter& row : Model::parameters)
-    if (same_text(row.name, name)) return true;
-  return false;
+consteval int find_row(const char* name) {
+  for (int r = 0; r < parameter_count<Model>; ++r)
+    if (same_text(Model::parameters[r].name, name)) return r;
+  return -1;
 }
 template <class Model>
 consteval bool has_layers(layer_kind kind) {
@@ -30,6 +31,12 @@ struct decoder_traits {
   static constexpr bool dense_layers = detail::has_layers<Model>(layer_kind::dense);
   static constexpr bool sparse_layers = detail::has_layers<Model>(layer_kind::sparse);
   static_assert(dense_layers || sparse_layers, "plait: the activation table names neither dense nor sparse layers");
+  /// Rows of the parameter table, -1 where there is none.
+  static constexpr int query_bias = detail::find_row<Model>("model.layers.*.self_attn.q_proj.bias"),
+                       key_bias = detail::find_row<Model>("model.layers.*.self_attn.k_proj.bias"),
+                       value_bias = detail::find_row<Model>("model.layers.*.self_attn.v_proj.bias"),
+                       query_norm = detail::find_row<Model>("model.layers.*.self_attn.q_norm.weight"),
+                       key_norm = detail::find_row<Model>("model.layers.*.self_attn.k_norm.weight");
   /// RMSNorm of each head's queries and keys, before the rotary embedding or after it,
   static constexpr bool query_key_norm = detail::first_extent<Model>("model.layers.*.self_attn.q_norm.weight") == decoder_dims::head_dim;
   static constexpr bool normalises_rotated = requires { Model::normalises_rotated; };
@@ -37,8 +44,8 @@ struct decoder_traits {
   static constexpr bool whole_query_key_norm =
       detail::first_extent<Model>("model.layers.*.self_attn.q_norm.weight") == decoder_dims::query_width;
   /// An expert that every token visits, and a gate that weights its output.
-  static constexpr bool shared_expert = detail::has_row<Model>("model.layers.*.mlp.shared_expert.down_proj.weight");
-  static constexpr bool shared_expert_gate = detail::has_row<Model>("model.layers.*.mlp.shared_expert_gate.weight");
+  static constexpr bool shared_expert = detail::find_row<Model>("model.layers.*.mlp.shared_expert.down_proj.weight") >= 0;
+  static constexpr bool shared_expert_gate = detail::find_row<Model>("model.layers.*.mlp.shared_expert_gate.weight") >= 0;
 };
 
 }  // namespace plait::inline v0_1

@@ -188,6 +188,20 @@ constexpr int wrong_rows() {
   constexpr const char* gate[] = {"R", "I", "S0", "!packed", "S1", "!nonlinear", "!gradient", "V"};
   wrong += differing(eight, gate, [](const layout_value& x) { return typing::packed_gate(x, 2); });
   wrong += !fits("!packed", typing::packed_gate(one({k::strided_shard, 1, 3}), 2));
+  // sigmoid(gate) * x, gate[..., 1]
+  constexpr const char* gates[] = {"R", "I", "S0", "P", "M", "V"};
+  constexpr const char* cell[8][6] = {
+      //          gate: R            I             S0           P             PMax         Ragged
+      /* R       */ {"R",          "!invariant", "!layout",    "!nonlinear", "!gradient", "!layout"},
+      /* I       */ {"!invariant", "I",          "!invariant", "!nonlinear", "!gradient", "!invariant"},
+      /* S(rows) */ {"!layout",    "!invariant", "S0",         "!nonlinear", "!gradient", "!layout"},
+      /* S(last) */ {"S1",         "!invariant", "!layout",    "!nonlinear", "!gradient", "!layout"},
+      /* Q(last) */ {"Q1",         "!invariant", "!layout",    "!nonlinear", "!gradient", "!layout"},
+      /* P       */ {"P",          "!invariant", "!layout",    "!product",   "!gradient", "!layout"},
+      /* PMax    */ {"!gradient",  "!gradient",  "!gradient",  "!gradient",  "!gradient", "!gradient"},
+      /* Ragged  */ {"!layout",    "!invariant", "!layout",    "!nonlinear", "!gradient", "V"},
+  };
+  wrong += differing(eight, gates, cell, [](const layout_value& x, const layout_value& g) { return typing::row_gate(x, 2, g); });
   return wrong;
 }
 

@@ -1,4 +1,4 @@
-// Names and boxes between disk and memory, for both families.
+// Names and boxes between disk and memory, for all families.
 #include "plait/io/names.hpp"
 
 #include <doctest/doctest.h>
@@ -30,6 +30,8 @@ model_config tiny(const std::string& family) {
   c.top_k = 2;
   c.expert_intermediate = 3;
   c.sparse_layer.assign(12, true);
+  if (family == "qwen2_moe" || family == "hunyuan_v1_moe") c.shared_intermediate = 5;
+  if (family == "hunyuan_v1_moe") c.query_key_norm = true;
   if (family == "qwen3_moe") {
     c.query_key_norm = true;
     c.attention_bias = true;
@@ -143,7 +145,7 @@ TEST_CASE("names on disk are parts of tensors in memory, by the number in the na
     CHECK(part("qwen3_moe", name).expert == -1);
   CHECK_THROWS_AS(part("gpt2", "x"), input_error);
 
-  for (const char* family : {"mixtral", "qwen3_moe"}) {
+  for (const char* family : {"mixtral", "qwen3_moe", "granitemoe", "qwen2_moe", "hunyuan_v1_moe", "olmoe"}) {
     const model_config c = tiny(family);
     for (const tensor_write& w : export_tensors(c)) {
       const disk_part back = parse_disk_name(family, w.name);
