@@ -177,7 +177,7 @@ class decoder {
     const auto h = enter<at_point<point_of<Model>("model.layers.*.mlp", layer_kind::dense), Number>>(c, std::move(normed));
     const auto gate = project(c, h, weight<row("model.layers.*.mlp.gate_proj.weight"), Number>(l));
     const auto up = project(c, h, weight<row("model.layers.*.mlp.up_proj.weight"), Number>(l));
-    const stream y = project(c, swiglu(c, gate, up), weight<row("model.layers.*.mlp.down_proj.weight"), Number>(l));
+    const auto y = project(c, swiglu(c, gate, up), weight<row("model.layers.*.mlp.down_proj.weight"), Number>(l));
     return add(c, x, times(c, y, config_->residual_multiplier));
   }
 
