@@ -357,6 +357,52 @@ TEST_CASE("ranks: collectives of several groups overlap") {
   CHECK(wrong == 0);
 }
 
+TEST_CASE("ranks: an uneven all_to_all moves what both sides count, blocks to send may overlap, and a wrong count is named") {
+  std::atomic<int> wrong{0}, moved{0};
+  for (int n = 1; n <= 5; ++n)
+    for (std::uint32_t seed = 0; seed < 6; ++seed) {
+      // Rank r sends counts(r, m) elements to rank m, from `at` r + m of its own; some ranks neither send nor receive.
+      const auto counts = [&](int r, int m) {
+        const std::uint32_t h = hash(seed, static_cast<std::uint32_t>(r), static_cast<std::uint32_t>(m));
+        return r == static_cast<int>(seed) || m + 1 == static_cast<int>(seed) ? i64{0} : static_cast<i64>(h % 5);
+      };
+      run_ranks(mesh_of({n}), test_backend(), [&](context& c) {
+        any_communicator& group = c.group(all_axes);
+        std::vector<double> mine(static_cast<std::size_t>(2 * n + 5));
+        for (std::size_t i = 0; i < mine.size(); ++i) mine[i] = 100.0 * c.rank + static_cast<double>(i);
+        std::vector<exchange_block> blocks(static_cast<std::size_t>(n));
+        i64 received = 1;  // the first element stays as it is
+        for (int m = n - 1; m >= 0; --m) {
+          blocks[static_cast<std::size_t>(m)] = {counts(c.rank, m), c.rank + m, counts(m, c.rank), received};
+          received += counts(m, c.rank);
+        }
+        std::vector<double> out(static_cast<std::size_t>(received), -7);
+        collective call{collective_kind::all_to_all, mine.data(), out.data(), 0, dtype::f64};
+        call.blocks = blocks.data();
+        group.wait(group.start(call));
+        wrong += out[0] != -7;
+        for (int m = 0; m < n; ++m)
+          for (i64 i = 0; i < counts(m, c.rank); ++i, ++moved)
+            wrong += out[static_cast<std::size_t>(blocks[static_cast<std::size_t>(m)].receive_at + i)] != 100.0 * m + m + c.rank + static_cast<double>(i);
+      });
+    }
+  CHECK(wrong == 0);
+  CHECK(moved > 200);
+  // All send 2 to all, but rank 1 sends 3 to rank 2; or rank 2 thinks that the blocks are equal.
+  const auto unequal = [](bool counted) {
+    return message_of(mesh_of({3}), [&](context& c) {
+      float x[9] = {}, y[9] = {};
+      const exchange_block blocks[3] = {{2, 0, 2, 0}, {2, 2, 2, 2}, {c.rank == 1 ? 3 : 2, 4, 2, 4}};
+      collective call{collective_kind::all_to_all, x, y, 0, dtype::f32};
+      if (counted || c.rank != 2) call.blocks = blocks;
+      any_communicator& group = c.group(all_axes);
+      group.wait(group.start(call));
+    });
+  };
+  CHECK(holds(unequal(true), {"rank 1 sends 3 elements to rank 2, which wants 2", "uneven all_to_all"}));
+  CHECK(holds(unequal(false), {"rank 0 called uneven all_to_all", "rank 2 called all_to_all"}));
+}
+
 TEST_CASE("ranks: send and receive") {
   const int n = 4;
   std::atomic<int> wrong{0};

@@ -1,6 +1,7 @@
 #pragma once
 // What the library asks of a communicator: a small base concept, and one concept per collective. Every collective is start ->
-// ticket -> wait; buffers live until wait. Blocks are equal on all ranks (callers pad), so that NCCL fits without a second design.
+// ticket -> wait; buffers live until wait. Blocks are equal on all ranks (callers pad), so that NCCL fits without a second design; only an
+// uneven all_to_all has counts, of which both sides know theirs.
 #include <cstdint>
 
 #include "plait/runtime/backend.hpp"
@@ -21,6 +22,13 @@ constexpr const char* name_of(collective_kind k) {
   return "?";
 }
 
+/// What a member of a group exchanges with one other (or with itself) in an uneven all_to_all: elements, and where they begin in
+/// the caller's `in` and `out`. Either count may be 0; blocks to send may overlap, blocks to receive do not.
+struct exchange_block {
+  std::int64_t send = 0, send_at = 0;        // for that member
+  std::int64_t receive = 0, receive_at = 0;  // from it: as many as it sends
+};
+
 /// One call. `count` is elements per block: all_gather in 1, out n blocks; reduce_scatter in n, out 1; all_to_all n and n;
 /// all_reduce 1 and 1 (in may be out). Sums are kept in statistic_of(type) and rounded once.
 struct collective {
@@ -34,6 +42,8 @@ struct collective {
   const char* where = "";    // for messages
   const execution* queue = nullptr;  // the caller's: the call reads its input after what is queued there, and after wait
                                      // whatever is queued there sees its output. Null: at once (host memory)
+  const exchange_block* blocks = nullptr;  // all_to_all: one a member, on the host, kept until wait; count is 0. Null: n equal
+                                           // blocks of count
 };
 
 /// Names a started collective until it is waited for.
@@ -66,6 +76,12 @@ concept can_all_to_all = communicator<C> && requires(C& c, const void* in, void*
   t = c.start_all_to_all(in, out, std::int64_t{}, dtype::f32);
   c.wait(t);
 };
+/// Blocks that differ from member to member: blocks[m] says what goes to member m and what comes from it.
+template <class C>
+concept can_all_to_all_uneven = communicator<C> && requires(C& c, const void* in, void* out, const exchange_block* blocks, ticket t) {
+  t = c.start_all_to_all_uneven(in, out, blocks, dtype::f32);
+  c.wait(t);
+};
 template <class C>
 concept can_send_receive = communicator<C> && requires(C& c, const void* in, void* out, ticket t) {
   t = c.start_send(0, in, std::int64_t{}, dtype::f32);
@@ -87,7 +103,7 @@ class any_communicator {
 
 /// Wraps anything that models the concepts.
 template <class C>
-  requires can_all_gather<C> && can_reduce_scatter<C> && can_all_reduce<C> && can_all_to_all<C>
+  requires can_all_gather<C> && can_reduce_scatter<C> && can_all_reduce<C> && can_all_to_all<C> && can_all_to_all_uneven<C>
 class erased final : public any_communicator {
  public:
   explicit erased(C& c) : c_(&c) {}
@@ -102,7 +118,9 @@ class erased final : public any_communicator {
       case collective_kind::all_gather: return c_->start_all_gather(call.in, call.out, call.count, call.type);
       case collective_kind::reduce_scatter: return c_->start_reduce_scatter(call.in, call.out, call.count, call.type);
       case collective_kind::all_reduce: return c_->start_all_reduce(call.in, call.out, call.count, call.type, call.maximum);
-      case collective_kind::all_to_all: return c_->start_all_to_all(call.in, call.out, call.count, call.type);
+      case collective_kind::all_to_all:
+        if (call.blocks != nullptr) return c_->start_all_to_all_uneven(call.in, call.out, call.blocks, call.type);
+        return c_->start_all_to_all(call.in, call.out, call.count, call.type);
       case collective_kind::send:
         if constexpr (can_send_receive<C>) return c_->start_send(call.peer, call.in, call.count, call.type);
         break;

@@ -74,9 +74,16 @@ class rank_group {
         for (std::size_t m = 0; m < n; ++m) copy(static_cast<char*>(mine.out) + m * block, s->call[m].in, block);
         break;
       case collective_kind::all_to_all:
-        for (std::size_t m = 0; m < n; ++m)
-          copy(static_cast<char*>(mine.out) + m * block,
-               static_cast<const char*>(s->call[m].in) + static_cast<std::size_t>(rank) * block, block);
+        for (std::size_t m = 0; m < n; ++m) {
+          const collective& theirs = s->call[m];
+          if (mine.blocks == nullptr) {
+            copy(static_cast<char*>(mine.out) + m * block, static_cast<const char*>(theirs.in) + static_cast<std::size_t>(rank) * block, block);
+          } else if (const exchange_block& b = mine.blocks[m]; b.receive > 0) {
+            copy(static_cast<char*>(mine.out) + static_cast<std::size_t>(b.receive_at) * element,
+                 static_cast<const char*>(theirs.in) + static_cast<std::size_t>(theirs.blocks[rank].send_at) * element,
+                 static_cast<std::size_t>(b.receive) * element);
+          }
+        }
         break;
       case collective_kind::reduce_scatter:
         reduce(exec, *s, static_cast<std::size_t>(rank) * block, mine.out, mine.count, mine.type, false);
@@ -259,16 +266,25 @@ class rank_group {
   }
   void verify(slot& s, std::uint64_t number) const {
     const collective& a = s.call[0];
+    const auto differs = [&] { return "plait: collective " + std::to_string(number) + " of a group differs between its ranks: rank "; };
     for (std::size_t r = 1; r < s.call.size(); ++r) {
       const collective& b = s.call[r];
-      if (a.kind == b.kind && a.type == b.type && a.count == b.count && a.maximum == b.maximum) continue;
-      s.error = "plait: collective " + std::to_string(number) + " of a group differs between its ranks: rank 0 called " + text(a) + ", rank " +
-                std::to_string(r) + " called " + text(b);
+      if (a.kind == b.kind && a.type == b.type && a.count == b.count && a.maximum == b.maximum && (a.blocks == nullptr) == (b.blocks == nullptr))
+        continue;
+      s.error = differs() + "0 called " + text(a) + ", rank " + std::to_string(r) + " called " + text(b);
       return;
     }
+    for (std::size_t r = 0; r < s.call.size() && a.blocks != nullptr; ++r)
+      for (std::size_t m = 0; m < s.call.size(); ++m) {
+        const std::int64_t sent = s.call[r].blocks[m].send, wanted = s.call[m].blocks[r].receive;
+        if (sent == wanted && sent >= 0) continue;
+        s.error = differs() + std::to_string(r) + " sends " + std::to_string(sent) + " elements to rank " + std::to_string(m) +
+                  ", which wants " + std::to_string(wanted) + ", in " + text(a);
+        return;
+      }
   }
   static std::string text(const collective& c) {
-    return std::string(name_of(c.kind)) + " of " + std::to_string(c.count) + " " + name_of(c.type) + (c.maximum ? " (maximum)" : "") +
+    return (c.blocks != nullptr ? "uneven " : "") + std::string(name_of(c.kind)) + " of " + std::to_string(c.count) + " " + name_of(c.type) + (c.maximum ? " (maximum)" : "") +
            " at '" + c.where + "'";
   }
 
@@ -326,6 +342,11 @@ class rank_communicator final : public any_communicator {
   ticket start_all_to_all(const void* in, void* out, std::int64_t count, dtype type) {
     return start({collective_kind::all_to_all, in, out, count, type});
   }
+  ticket start_all_to_all_uneven(const void* in, void* out, const exchange_block* blocks, dtype type) {
+    collective call{collective_kind::all_to_all, in, out, 0, type};
+    call.blocks = blocks;
+    return start(call);
+  }
   ticket start_send(int peer, const void* in, std::int64_t count, dtype type) {
     return start({collective_kind::send, in, nullptr, count, type, false, peer});
   }
@@ -346,7 +367,7 @@ class rank_communicator final : public any_communicator {
   std::map<std::uint64_t, started_letter> letters_;
 };
 static_assert(can_all_gather<rank_communicator> && can_reduce_scatter<rank_communicator> && can_all_reduce<rank_communicator> &&
-              can_all_to_all<rank_communicator> && can_send_receive<rank_communicator>);
+              can_all_to_all<rank_communicator> && can_all_to_all_uneven<rank_communicator> && can_send_receive<rank_communicator>);
 
 /// All ranks of one mesh, in this process.
 class rank_world {
