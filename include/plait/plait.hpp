@@ -8,6 +8,7 @@
 #include "plait/placement/placement.hpp"
 #include "plait/placement/redistribution.hpp"
 #include "plait/placement/shard_range.hpp"
+#include "plait/plan/amend.hpp"
 #include "plait/plan/covers.hpp"
 #include "plait/plan/parameter_table.hpp"
 #include "plait/plan/parameter_type.hpp"

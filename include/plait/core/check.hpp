@@ -93,6 +93,12 @@ struct every_rule_matches_a_row {
   static constexpr bool ok = Ok;
 };
 template <bool Ok, class... Context>
+struct what_an_amendment_takes_away_is_there {
+  static_assert(Ok, "plait[amendment-in-vain]: without<...> names a rule that the amended plan does not have; correct the pattern "
+                    "or delete it");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
 struct one_most_specific_rule_matches_a_row {
   static_assert(Ok, "plait[ambiguous-rule]: two rules of equal specificity match this row; delete one of them");
   static constexpr bool ok = Ok;

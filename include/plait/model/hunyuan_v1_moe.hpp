@@ -1,8 +1,8 @@
 #pragma once
 // Hunyuan V1 MoE (transformers models/hunyuan_v1_moe): parameter table and plans. q and k are normalised per head after the rotary
 // embedding; every token also visits one shared expert, which is cut over the experts' ranks.
-#include "plait/model/decoder_table.hpp"
-#include "plait/model/training_mesh.hpp"
+#include "plait/model/mixtral.hpp"
+#include "plait/model/plan_parts.hpp"
 
 namespace plait::inline v0_1 {
 
@@ -33,113 +33,11 @@ struct hunyuan_v1_moe {
   static constexpr tie ties[] = {{"lm_head.weight", "model.embed_tokens.weight"}};
 };
 
-/// Tensor parallelism, experts cut inside.
-struct hunyuan_v1_moe_tp : plan<training_mesh,
-    parameters<
-        rule<"model.embed_tokens", vocabulary<tp>>,
-        rule<"model.layers.*.input_layernorm", replicated<tp>>,
-        rule<"model.layers.*.self_attn.q_proj", colwise<tp>>,
-        rule<"model.layers.*.self_attn.k_proj", colwise<tp>>,
-        rule<"model.layers.*.self_attn.v_proj", colwise<tp>>,
-        rule<"model.layers.*.self_attn.o_proj", rowwise<tp>>,
-        rule<"model.layers.*.self_attn.q_norm", sequence_parallel<tp, 2>>,
-        rule<"model.layers.*.self_attn.k_norm", sequence_parallel<tp, 2>>,
-        rule<"model.layers.*.post_attention_layernorm", replicated<tp>>,
-        rule<"model.layers.*.mlp.gate", router<tp>>,
-        rule<"model.layers.*.mlp.experts.gate_up_proj", moe_gate_up_colwise<tp>>,
-        rule<"model.layers.*.mlp.experts.down_proj", moe_down_rowwise<tp>>,
-        rule<"model.layers.*.mlp.shared_expert.gate_proj", colwise<tp>>,
-        rule<"model.layers.*.mlp.shared_expert.up_proj", colwise<tp>>,
-        rule<"model.layers.*.mlp.shared_expert.down_proj", rowwise_pending<tp>>,
-        rule<"model.norm", replicated<tp>>,
-        rule<"lm_head", colwise<tp>>>,
-    activations<
-        activation<"model.layers.*", on<data, Shard<0>>, on<tp, Invariant>>,
-        activation<"model.layers.*.self_attn", on<data, Shard<0>>>,
-        activation<"model.layers.*.mlp", on<data, Shard<0>>>,
-        activation<"lm_head", on<data, Shard<0>>>>,
-    everywhere<fsdp<data>>> {};
-
-/// Sequence parallelism: the residual stream is cut by sequence over tp.
-struct hunyuan_v1_moe_sp : plan<training_mesh,
-    parameters<
-        rule<"model.embed_tokens", vocabulary_scatter<tp>>,
-        rule<"model.layers.*.input_layernorm", sequence_parallel<tp>>,
-        rule<"model.layers.*.self_attn.q_proj", colwise<tp>>,
-        rule<"model.layers.*.self_attn.k_proj", colwise<tp>>,
-        rule<"model.layers.*.self_attn.v_proj", colwise<tp>>,
-        rule<"model.layers.*.self_attn.o_proj", rowwise_scatter<tp>>,
-        rule<"model.layers.*.self_attn.q_norm", sequence_parallel<tp, 2>>,
-        rule<"model.layers.*.self_attn.k_norm", sequence_parallel<tp, 2>>,
-        rule<"model.layers.*.post_attention_layernorm", sequence_parallel<tp>>,
-        rule<"model.layers.*.mlp.gate", router<tp>>,
-        rule<"model.layers.*.mlp.experts.gate_up_proj", moe_gate_up_colwise<tp>>,
-        rule<"model.layers.*.mlp.experts.down_proj", moe_down_rowwise<tp>>,
-        rule<"model.layers.*.mlp.shared_expert.gate_proj", colwise<tp>>,
-        rule<"model.layers.*.mlp.shared_expert.up_proj", colwise<tp>>,
-        rule<"model.layers.*.mlp.shared_expert.down_proj", rowwise_pending<tp>>,
-        rule<"model.norm", sequence_parallel<tp>>,
-        rule<"lm_head", colwise<tp>>>,
-    activations<
-        activation<"model.layers.*", on<data, Shard<0>>, on<tp, Shard<1>>>,
-        activation<"model.layers.*.self_attn", on<data, Shard<0>>>,
-        activation<"model.layers.*.mlp", on<data, Shard<0>>>,
-        activation<"lm_head", on<data, Shard<0>>>>,
-    everywhere<fsdp<data>>> {};
-
-/// Tensor-parallel attention, experts over ep. Tokens cut over the inner data ranks are gathered before the experts.
-struct hunyuan_v1_moe_tp_ep : plan<training_mesh,
-    parameters<
-        rule<"model.embed_tokens", vocabulary<tp>>,
-        rule<"model.layers.*.input_layernorm", replicated<tp>>,
-        rule<"model.layers.*.self_attn.q_proj", colwise<tp>>,
-        rule<"model.layers.*.self_attn.k_proj", colwise<tp>>,
-        rule<"model.layers.*.self_attn.v_proj", colwise<tp>>,
-        rule<"model.layers.*.self_attn.o_proj", rowwise<tp>>,
-        rule<"model.layers.*.self_attn.q_norm", sequence_parallel<tp, 2>>,
-        rule<"model.layers.*.self_attn.k_norm", sequence_parallel<tp, 2>>,
-        rule<"model.layers.*.post_attention_layernorm", replicated<tp>>,
-        rule<"model.layers.*.mlp.gate", ep_router<ep>>,
-        rule<"model.layers.*.mlp.experts.gate_up_proj", grouped_gemm<ep>, fsdp<efsdp>>,
-        rule<"model.layers.*.mlp.experts.down_proj", grouped_gemm<ep>, fsdp<efsdp>>,
-        rule<"model.layers.*.mlp.shared_expert.gate_proj", colwise<ep>, fsdp<efsdp>>,
-        rule<"model.layers.*.mlp.shared_expert.up_proj", colwise<ep>, fsdp<efsdp>>,
-        rule<"model.layers.*.mlp.shared_expert.down_proj", rowwise_pending<ep>, fsdp<efsdp>>,
-        rule<"model.norm", replicated<tp>>,
-        rule<"lm_head", colwise<tp>>>,
-    activations<
-        activation<"model.layers.*", on<data, Shard<0>>, on<tp, Invariant>>,
-        activation<"model.layers.*.self_attn", on<data, Shard<0>>>,
-        activation<"model.layers.*.mlp", on<fsdp_outer, Shard<0>>>,
-        activation<"lm_head", on<data, Shard<0>>>>,
-    everywhere<fsdp<data>>> {};
-
-/// Sequence-parallel attention, experts over ep.
-struct hunyuan_v1_moe_sp_ep : plan<training_mesh,
-    parameters<
-        rule<"model.embed_tokens", vocabulary_scatter<tp>>,
-        rule<"model.layers.*.input_layernorm", sequence_parallel<tp>>,
-        rule<"model.layers.*.self_attn.q_proj", colwise<tp>>,
-        rule<"model.layers.*.self_attn.k_proj", colwise<tp>>,
-        rule<"model.layers.*.self_attn.v_proj", colwise<tp>>,
-        rule<"model.layers.*.self_attn.o_proj", rowwise_scatter<tp>>,
-        rule<"model.layers.*.self_attn.q_norm", sequence_parallel<tp, 2>>,
-        rule<"model.layers.*.self_attn.k_norm", sequence_parallel<tp, 2>>,
-        rule<"model.layers.*.post_attention_layernorm", sequence_parallel<tp>>,
-        rule<"model.layers.*.mlp.gate", ep_router<ep>>,
-        rule<"model.layers.*.mlp.experts.gate_up_proj", grouped_gemm<ep>, fsdp<efsdp>>,
-        rule<"model.layers.*.mlp.experts.down_proj", grouped_gemm<ep>, fsdp<efsdp>>,
-        rule<"model.layers.*.mlp.shared_expert.gate_proj", colwise<ep>, fsdp<efsdp>>,
-        rule<"model.layers.*.mlp.shared_expert.up_proj", colwise<ep>, fsdp<efsdp>>,
-        rule<"model.layers.*.mlp.shared_expert.down_proj", rowwise_pending<ep>, fsdp<efsdp>>,
-        rule<"model.norm", sequence_parallel<tp>>,
-        rule<"lm_head", colwise<tp>>>,
-    activations<
-        activation<"model.layers.*", on<data, Shard<0>>, on<tp, Shard<1>>>,
-        activation<"model.layers.*.self_attn", on<data, Shard<0>>>,
-        activation<"model.layers.*.mlp", on<fsdp_outer, Shard<0>>>,
-        activation<"lm_head", on<data, Shard<0>>>>,
-    everywhere<fsdp<data>>> {};
+// Mixtral's plans and what this family has more.
+struct hunyuan_v1_moe_tp : amend<mixtral_tp, head_norms<tp>, shared_expert<tp>> {};
+struct hunyuan_v1_moe_sp : amend<mixtral_sp, head_norms<tp>, shared_expert<tp>> {};
+struct hunyuan_v1_moe_tp_ep : amend<mixtral_tp_ep, head_norms<tp>, shared_expert<ep, fsdp<efsdp>>> {};
+struct hunyuan_v1_moe_sp_ep : amend<mixtral_sp_ep, head_norms<tp>, shared_expert<ep, fsdp<efsdp>>> {};
 
 static_assert(covers<hunyuan_v1_moe_tp, hunyuan_v1_moe> && covers<hunyuan_v1_moe_sp, hunyuan_v1_moe> && covers<hunyuan_v1_moe_tp_ep, hunyuan_v1_moe> && covers<hunyuan_v1_moe_sp_ep, hunyuan_v1_moe>);
 

@@ -1,8 +1,8 @@
 #pragma once
 // OLMoE (arXiv 2409.02060; transformers models/olmoe): parameter table and plans. q and k are normalised over all heads together, for
 // which they are gathered; then every rank goes on with its own heads.
-#include "plait/model/decoder_table.hpp"
-#include "plait/model/training_mesh.hpp"
+#include "plait/model/mixtral.hpp"
+#include "plait/model/plan_parts.hpp"
 
 namespace plait::inline v0_1 {
 
@@ -29,101 +29,11 @@ struct olmoe {
   static constexpr tie ties[] = {{"lm_head.weight", "model.embed_tokens.weight"}};
 };
 
-/// Tensor parallelism, experts cut inside.
-struct olmoe_tp : plan<training_mesh,
-    parameters<
-        rule<"model.embed_tokens", vocabulary<tp>>,
-        rule<"model.layers.*.input_layernorm", replicated<tp>>,
-        rule<"model.layers.*.self_attn.q_proj", colwise_gather_output<tp>>,
-        rule<"model.layers.*.self_attn.k_proj", colwise_gather_output<tp>>,
-        rule<"model.layers.*.self_attn.v_proj", colwise<tp>>,
-        rule<"model.layers.*.self_attn.o_proj", rowwise<tp>>,
-        rule<"model.layers.*.self_attn.q_norm", replicated<tp>>,
-        rule<"model.layers.*.self_attn.k_norm", replicated<tp>>,
-        rule<"model.layers.*.post_attention_layernorm", replicated<tp>>,
-        rule<"model.layers.*.mlp.gate", router<tp>>,
-        rule<"model.layers.*.mlp.experts.gate_up_proj", moe_gate_up_colwise<tp>>,
-        rule<"model.layers.*.mlp.experts.down_proj", moe_down_rowwise<tp>>,
-        rule<"model.norm", replicated<tp>>,
-        rule<"lm_head", colwise<tp>>>,
-    activations<
-        activation<"model.layers.*", on<data, Shard<0>>, on<tp, Invariant>>,
-        activation<"model.layers.*.self_attn", on<data, Shard<0>>>,
-        activation<"model.layers.*.mlp", on<data, Shard<0>>>,
-        activation<"lm_head", on<data, Shard<0>>>>,
-    everywhere<fsdp<data>>> {};
-
-/// Sequence parallelism: the residual stream is cut by sequence over tp.
-struct olmoe_sp : plan<training_mesh,
-    parameters<
-        rule<"model.embed_tokens", vocabulary_scatter<tp>>,
-        rule<"model.layers.*.input_layernorm", sequence_parallel<tp>>,
-        rule<"model.layers.*.self_attn.q_proj", colwise_gather_output<tp>>,
-        rule<"model.layers.*.self_attn.k_proj", colwise_gather_output<tp>>,
-        rule<"model.layers.*.self_attn.v_proj", colwise<tp>>,
-        rule<"model.layers.*.self_attn.o_proj", rowwise_scatter<tp>>,
-        rule<"model.layers.*.self_attn.q_norm", replicated<tp>>,
-        rule<"model.layers.*.self_attn.k_norm", replicated<tp>>,
-        rule<"model.layers.*.post_attention_layernorm", sequence_parallel<tp>>,
-        rule<"model.layers.*.mlp.gate", router<tp>>,
-        rule<"model.layers.*.mlp.experts.gate_up_proj", moe_gate_up_colwise<tp>>,
-        rule<"model.layers.*.mlp.experts.down_proj", moe_down_rowwise<tp>>,
-        rule<"model.norm", sequence_parallel<tp>>,
-        rule<"lm_head", colwise<tp>>>,
-    activations<
-        activation<"model.layers.*", on<data, Shard<0>>, on<tp, Shard<1>>>,
-        activation<"model.layers.*.self_attn", on<data, Shard<0>>>,
-        activation<"model.layers.*.mlp", on<data, Shard<0>>>,
-        activation<"lm_head", on<data, Shard<0>>>>,
-    everywhere<fsdp<data>>> {};
-
-/// Tensor-parallel attention, experts over ep. Tokens cut over the inner data ranks are gathered before the experts.
-struct olmoe_tp_ep : plan<training_mesh,
-    parameters<
-        rule<"model.embed_tokens", vocabulary<tp>>,
-        rule<"model.layers.*.input_layernorm", replicated<tp>>,
-        rule<"model.layers.*.self_attn.q_proj", colwise_gather_output<tp>>,
-        rule<"model.layers.*.self_attn.k_proj", colwise_gather_output<tp>>,
-        rule<"model.layers.*.self_attn.v_proj", colwise<tp>>,
-        rule<"model.layers.*.self_attn.o_proj", rowwise<tp>>,
-        rule<"model.layers.*.self_attn.q_norm", replicated<tp>>,
-        rule<"model.layers.*.self_attn.k_norm", replicated<tp>>,
-        rule<"model.layers.*.post_attention_layernorm", replicated<tp>>,
-        rule<"model.layers.*.mlp.gate", ep_router<ep>>,
-        rule<"model.layers.*.mlp.experts.gate_up_proj", grouped_gemm<ep>, fsdp<efsdp>>,
-        rule<"model.layers.*.mlp.experts.down_proj", grouped_gemm<ep>, fsdp<efsdp>>,
-        rule<"model.norm", replicated<tp>>,
-        rule<"lm_head", colwise<tp>>>,
-    activations<
-        activation<"model.layers.*", on<data, Shard<0>>, on<tp, Invariant>>,
-        activation<"model.layers.*.self_attn", on<data, Shard<0>>>,
-        activation<"model.layers.*.mlp", on<fsdp_outer, Shard<0>>>,
-        activation<"lm_head", on<data, Shard<0>>>>,
-    everywhere<fsdp<data>>> {};
-
-/// Sequence-parallel attention, experts over ep.
-struct olmoe_sp_ep : plan<training_mesh,
-    parameters<
-        rule<"model.embed_tokens", vocabulary_scatter<tp>>,
-        rule<"model.layers.*.input_layernorm", sequence_parallel<tp>>,
-        rule<"model.layers.*.self_attn.q_proj", colwise_gather_output<tp>>,
-        rule<"model.layers.*.self_attn.k_proj", colwise_gather_output<tp>>,
-        rule<"model.layers.*.self_attn.v_proj", colwise<tp>>,
-        rule<"model.layers.*.self_attn.o_proj", rowwise_scatter<tp>>,
-        rule<"model.layers.*.self_attn.q_norm", replicated<tp>>,
-        rule<"model.layers.*.self_attn.k_norm", replicated<tp>>,
-        rule<"model.layers.*.post_attention_layernorm", sequence_parallel<tp>>,
-        rule<"model.layers.*.mlp.gate", ep_router<ep>>,
-        rule<"model.layers.*.mlp.experts.gate_up_proj", grouped_gemm<ep>, fsdp<efsdp>>,
-        rule<"model.layers.*.mlp.experts.down_proj", grouped_gemm<ep>, fsdp<efsdp>>,
-        rule<"model.norm", sequence_parallel<tp>>,
-        rule<"lm_head", colwise<tp>>>,
-    activations<
-        activation<"model.layers.*", on<data, Shard<0>>, on<tp, Shard<1>>>,
-        activation<"model.layers.*.self_attn", on<data, Shard<0>>>,
-        activation<"model.layers.*.mlp", on<fsdp_outer, Shard<0>>>,
-        activation<"lm_head", on<data, Shard<0>>>>,
-    everywhere<fsdp<data>>> {};
+// Mixtral's plans and what this family has more.
+struct olmoe_tp : amend<mixtral_tp, whole_norms<tp>> {};
+struct olmoe_sp : amend<mixtral_sp, whole_norms<tp>> {};
+struct olmoe_tp_ep : amend<mixtral_tp_ep, whole_norms<tp>> {};
+struct olmoe_sp_ep : amend<mixtral_sp_ep, whole_norms<tp>> {};
 
 static_assert(covers<olmoe_tp, olmoe> && covers<olmoe_sp, olmoe> && covers<olmoe_tp_ep, olmoe> && covers<olmoe_sp_ep, olmoe>);
 

@@ -1,8 +1,8 @@
 #pragma once
 // Qwen3 (arXiv 2505.09388; transformers models/qwen3): parameter table and plans. All layers are dense; q and k are normalised per
 // head.
-#include "plait/model/decoder_table.hpp"
-#include "plait/model/training_mesh.hpp"
+#include "plait/model/llama.hpp"
+#include "plait/model/plan_parts.hpp"
 
 namespace plait::inline v0_1 {
 
@@ -29,53 +29,9 @@ struct qwen3 {
   static constexpr tie ties[] = {{"lm_head.weight", "model.embed_tokens.weight"}};
 };
 
-/// Tensor parallelism.
-struct qwen3_tp : plan<training_mesh,
-    parameters<
-        rule<"model.embed_tokens", vocabulary<tp>>,
-        rule<"model.layers.*.input_layernorm", replicated<tp>>,
-        rule<"model.layers.*.self_attn.q_proj", colwise<tp>>,
-        rule<"model.layers.*.self_attn.k_proj", colwise<tp>>,
-        rule<"model.layers.*.self_attn.v_proj", colwise<tp>>,
-        rule<"model.layers.*.self_attn.o_proj", rowwise<tp>>,
-        rule<"model.layers.*.self_attn.q_norm", sequence_parallel<tp, 2>>,
-        rule<"model.layers.*.self_attn.k_norm", sequence_parallel<tp, 2>>,
-        rule<"model.layers.*.post_attention_layernorm", replicated<tp>>,
-        rule<"model.layers.*.mlp.gate_proj", colwise<tp>>,
-        rule<"model.layers.*.mlp.up_proj", colwise<tp>>,
-        rule<"model.layers.*.mlp.down_proj", rowwise<tp>>,
-        rule<"model.norm", replicated<tp>>,
-        rule<"lm_head", colwise<tp>>>,
-    activations<
-        activation<"model.layers.*", on<data, Shard<0>>, on<tp, Invariant>>,
-        activation<"model.layers.*.self_attn", on<data, Shard<0>>>,
-        activation<"model.layers.*.mlp", on<data, Shard<0>>>,
-        activation<"lm_head", on<data, Shard<0>>>>,
-    everywhere<fsdp<data>>> {};
-
-/// Sequence parallelism: the residual stream is cut by sequence over tp.
-struct qwen3_sp : plan<training_mesh,
-    parameters<
-        rule<"model.embed_tokens", vocabulary_scatter<tp>>,
-        rule<"model.layers.*.input_layernorm", sequence_parallel<tp>>,
-        rule<"model.layers.*.self_attn.q_proj", colwise<tp>>,
-        rule<"model.layers.*.self_attn.k_proj", colwise<tp>>,
-        rule<"model.layers.*.self_attn.v_proj", colwise<tp>>,
-        rule<"model.layers.*.self_attn.o_proj", rowwise_scatter<tp>>,
-        rule<"model.layers.*.self_attn.q_norm", sequence_parallel<tp, 2>>,
-        rule<"model.layers.*.self_attn.k_norm", sequence_parallel<tp, 2>>,
-        rule<"model.layers.*.post_attention_layernorm", sequence_parallel<tp>>,
-        rule<"model.layers.*.mlp.gate_proj", colwise<tp>>,
-        rule<"model.layers.*.mlp.up_proj", colwise<tp>>,
-        rule<"model.layers.*.mlp.down_proj", rowwise_scatter<tp>>,
-        rule<"model.norm", sequence_parallel<tp>>,
-        rule<"lm_head", colwise<tp>>>,
-    activations<
-        activation<"model.layers.*", on<data, Shard<0>>, on<tp, Shard<1>>>,
-        activation<"model.layers.*.self_attn", on<data, Shard<0>>>,
-        activation<"model.layers.*.mlp", on<data, Shard<0>>>,
-        activation<"lm_head", on<data, Shard<0>>>>,
-    everywhere<fsdp<data>>> {};
+// Llama's plans and the norms of q and k.
+struct qwen3_tp : amend<llama_tp, head_norms<tp>> {};
+struct qwen3_sp : amend<llama_sp, head_norms<tp>> {};
 
 static_assert(covers<qwen3_tp, qwen3> && covers<qwen3_sp, qwen3>);
 

@@ -1,8 +1,8 @@
 #pragma once
 // Qwen3-MoE (arXiv 2505.09388; transformers models/qwen3_moe): parameter table and plans. Dense layers may stand between sparse
 // ones; q and k are normalised per head.
-#include "plait/model/decoder_table.hpp"
-#include "plait/model/training_mesh.hpp"
+#include "plait/model/mixtral.hpp"
+#include "plait/model/plan_parts.hpp"
 
 namespace plait::inline v0_1 {
 
@@ -32,115 +32,11 @@ struct qwen3_moe {
   static constexpr tie ties[] = {{"lm_head.weight", "model.embed_tokens.weight"}};
 };
 
-/// Tensor parallelism, experts cut inside.
-struct qwen3_moe_tp : plan<training_mesh,
-    parameters<
-        rule<"model.embed_tokens", vocabulary<tp>>,
-        rule<"model.layers.*.input_layernorm", replicated<tp>>,
-        rule<"model.layers.*.self_attn.q_proj", colwise<tp>>,
-        rule<"model.layers.*.self_attn.k_proj", colwise<tp>>,
-        rule<"model.layers.*.self_attn.v_proj", colwise<tp>>,
-        rule<"model.layers.*.self_attn.o_proj", rowwise<tp>>,
-        rule<"model.layers.*.self_attn.q_norm", sequence_parallel<tp, 2>>,
-        rule<"model.layers.*.self_attn.k_norm", sequence_parallel<tp, 2>>,
-        rule<"model.layers.*.post_attention_layernorm", replicated<tp>>,
-        rule<"model.layers.*.mlp.gate", router<tp>>,
-        rule<"model.layers.*.mlp.experts.gate_up_proj", moe_gate_up_colwise<tp>>,
-        rule<"model.layers.*.mlp.experts.down_proj", moe_down_rowwise<tp>>,
-        rule<"model.layers.*.mlp.gate_proj", colwise<tp>>,
-        rule<"model.layers.*.mlp.up_proj", colwise<tp>>,
-        rule<"model.layers.*.mlp.down_proj", rowwise<tp>>,
-        rule<"model.norm", replicated<tp>>,
-        rule<"lm_head", colwise<tp>>>,
-    activations<
-        activation<"model.layers.*", on<data, Shard<0>>, on<tp, Invariant>>,
-        activation<"model.layers.*.self_attn", on<data, Shard<0>>>,
-        activation<"model.layers.*.mlp", on<data, Shard<0>>>,
-        activation<"lm_head", on<data, Shard<0>>>>,
-    everywhere<fsdp<data>>> {};
-
-/// Sequence parallelism: the residual stream is cut by sequence over tp.
-struct qwen3_moe_sp : plan<training_mesh,
-    parameters<
-        rule<"model.embed_tokens", vocabulary_scatter<tp>>,
-        rule<"model.layers.*.input_layernorm", sequence_parallel<tp>>,
-        rule<"model.layers.*.self_attn.q_proj", colwise<tp>>,
-        rule<"model.layers.*.self_attn.k_proj", colwise<tp>>,
-        rule<"model.layers.*.self_attn.v_proj", colwise<tp>>,
-        rule<"model.layers.*.self_attn.o_proj", rowwise_scatter<tp>>,
-        rule<"model.layers.*.self_attn.q_norm", sequence_parallel<tp, 2>>,
-        rule<"model.layers.*.self_attn.k_norm", sequence_parallel<tp, 2>>,
-        rule<"model.layers.*.post_attention_layernorm", sequence_parallel<tp>>,
-        rule<"model.layers.*.mlp.gate", router<tp>>,
-        rule<"model.layers.*.mlp.experts.gate_up_proj", moe_gate_up_colwise<tp>>,
-        rule<"model.layers.*.mlp.experts.down_proj", moe_down_rowwise<tp>>,
-        rule<"model.layers.*.mlp.gate_proj", colwise<tp>>,
-        rule<"model.layers.*.mlp.up_proj", colwise<tp>>,
-        rule<"model.layers.*.mlp.down_proj", rowwise_scatter<tp>>,
-        rule<"model.norm", sequence_parallel<tp>>,
-        rule<"lm_head", colwise<tp>>>,
-    activations<
-        activation<"model.layers.*", on<data, Shard<0>>, on<tp, Shard<1>>>,
-        activation<"model.layers.*.self_attn", on<data, Shard<0>>>,
-        activation<"model.layers.*.mlp", on<data, Shard<0>>>,
-        activation<"lm_head", on<data, Shard<0>>>>,
-    everywhere<fsdp<data>>> {};
-
-/// Tensor-parallel attention, experts over ep. Tokens cut over the inner data ranks are gathered before the experts.
-struct qwen3_moe_tp_ep : plan<training_mesh,
-    parameters<
-        rule<"model.embed_tokens", vocabulary<tp>>,
-        rule<"model.layers.*.input_layernorm", replicated<tp>>,
-        rule<"model.layers.*.self_attn.q_proj", colwise<tp>>,
-        rule<"model.layers.*.self_attn.k_proj", colwise<tp>>,
-        rule<"model.layers.*.self_attn.v_proj", colwise<tp>>,
-        rule<"model.layers.*.self_attn.o_proj", rowwise<tp>>,
-        rule<"model.layers.*.self_attn.q_norm", sequence_parallel<tp, 2>>,
-        rule<"model.layers.*.self_attn.k_norm", sequence_parallel<tp, 2>>,
-        rule<"model.layers.*.post_attention_layernorm", replicated<tp>>,
-        rule<"model.layers.*.mlp.gate", ep_router<ep>>,
-        rule<"model.layers.*.mlp.experts.gate_up_proj", grouped_gemm<ep>, fsdp<efsdp>>,
-        rule<"model.layers.*.mlp.experts.down_proj", grouped_gemm<ep>, fsdp<efsdp>>,
-        rule<"model.layers.*.mlp.gate_proj", colwise<tp>>,
-        rule<"model.layers.*.mlp.up_proj", colwise<tp>>,
-        rule<"model.layers.*.mlp.down_proj", rowwise<tp>>,
-        rule<"model.norm", replicated<tp>>,
-        rule<"lm_head", colwise<tp>>>,
-    activations<
-        activation<"model.layers.*", on<data, Shard<0>>, on<tp, Invariant>>,
-        activation<"model.layers.*.self_attn", on<data, Shard<0>>>,
-        activation<"model.layers.*.mlp", only<layer_kind::sparse>, on<fsdp_outer, Shard<0>>>,
-        activation<"model.layers.*.mlp", only<layer_kind::dense>, on<data, Shard<0>>>,
-        activation<"lm_head", on<data, Shard<0>>>>,
-    everywhere<fsdp<data>>> {};
-
-/// Sequence-parallel attention, experts over ep.
-struct qwen3_moe_sp_ep : plan<training_mesh,
-    parameters<
-        rule<"model.embed_tokens", vocabulary_scatter<tp>>,
-        rule<"model.layers.*.input_layernorm", sequence_parallel<tp>>,
-        rule<"model.layers.*.self_attn.q_proj", colwise<tp>>,
-        rule<"model.layers.*.self_attn.k_proj", colwise<tp>>,
-        rule<"model.layers.*.self_attn.v_proj", colwise<tp>>,
-        rule<"model.layers.*.self_attn.o_proj", rowwise_scatter<tp>>,
-        rule<"model.layers.*.self_attn.q_norm", sequence_parallel<tp, 2>>,
-        rule<"model.layers.*.self_attn.k_norm", sequence_parallel<tp, 2>>,
-        rule<"model.layers.*.post_attention_layernorm", sequence_parallel<tp>>,
-        rule<"model.layers.*.mlp.gate", ep_router<ep>>,
-        rule<"model.layers.*.mlp.experts.gate_up_proj", grouped_gemm<ep>, fsdp<efsdp>>,
-        rule<"model.layers.*.mlp.experts.down_proj", grouped_gemm<ep>, fsdp<efsdp>>,
-        rule<"model.layers.*.mlp.gate_proj", colwise<tp>>,
-        rule<"model.layers.*.mlp.up_proj", colwise<tp>>,
-        rule<"model.layers.*.mlp.down_proj", rowwise_scatter<tp>>,
-        rule<"model.norm", sequence_parallel<tp>>,
-        rule<"lm_head", colwise<tp>>>,
-    activations<
-        activation<"model.layers.*", on<data, Shard<0>>, on<tp, Shard<1>>>,
-        activation<"model.layers.*.self_attn", on<data, Shard<0>>>,
-        activation<"model.layers.*.mlp", only<layer_kind::sparse>, on<fsdp_outer, Shard<0>>>,
-        activation<"model.layers.*.mlp", only<layer_kind::dense>, on<data, Shard<0>>>,
-        activation<"lm_head", on<data, Shard<0>>>>,
-    everywhere<fsdp<data>>> {};
+// Mixtral's plans and what this family has more.
+struct qwen3_moe_tp : amend<mixtral_tp, head_norms<tp>, dense_mlp<rowwise<tp>>> {};
+struct qwen3_moe_sp : amend<mixtral_sp, head_norms<tp>, dense_mlp<rowwise_scatter<tp>>> {};
+struct qwen3_moe_tp_ep : amend<mixtral_tp_ep, head_norms<tp>, dense_mlp<rowwise<tp>>, mixed_layers> {};
+struct qwen3_moe_sp_ep : amend<mixtral_sp_ep, head_norms<tp>, dense_mlp<rowwise_scatter<tp>>, mixed_layers> {};
 
 static_assert(covers<qwen3_moe_tp, qwen3_moe> && covers<qwen3_moe_sp, qwen3_moe> && covers<qwen3_moe_tp_ep, qwen3_moe> && covers<qwen3_moe_sp_ep, qwen3_moe>);
 

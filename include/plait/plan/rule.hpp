@@ -25,20 +25,24 @@ struct rule {
 template <layer_kind Kind>
 struct only {};
 
-/// activation<"layers.*.self_attn", on<data, Shard<0>>>: what enters here must be so laid out (axes not named: Replicate).
-template <fixed_string Point, class... Entries>
-struct activation {
-  static constexpr std::string_view pattern = Point.view();
+namespace detail {
+// By types alone: nvcc does not match a partial specialization that deduces the string as well.
+template <class... Entries>
+struct activation_entries {
   static constexpr layer_kind kind = layer_kind::any;
   template <class Mesh>
   using layout_in = layout<Mesh, Entries...>;
 };
-template <fixed_string Point, layer_kind Kind, class... Entries>
-struct activation<Point, only<Kind>, Entries...> {
-  static constexpr std::string_view pattern = Point.view();
+template <layer_kind Kind, class... Entries>
+struct activation_entries<only<Kind>, Entries...> : activation_entries<Entries...> {
   static constexpr layer_kind kind = Kind;
-  template <class Mesh>
-  using layout_in = layout<Mesh, Entries...>;
+};
+}  // namespace detail
+
+/// activation<"layers.*.self_attn", on<data, Shard<0>>>: what enters here must be so laid out (axes not named: Replicate).
+template <fixed_string Point, class... Entries>
+struct activation : detail::activation_entries<Entries...> {
+  static constexpr std::string_view pattern = Point.view();
 };
 
 template <class... Rules>
