@@ -66,7 +66,7 @@ def no_experts(model):
 
 
 REFUSED = {
-    "llama": {"attention_bias": True, "mlp_bias": True, "rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4}},
+    "llama": {"attention_bias": True, "mlp_bias": True, "rope_parameters": {"rope_type": "longrope", "rope_theta": 1e4}},
     "granitemoe": {"attention_bias": True, "embedding_multiplier": 0, "logits_scaling": "8", "num_experts_per_tok": 9},
     "qwen2_moe": {"qkv_bias": False, "use_sliding_window": True, "mlp_layer_types": ["sparse", "sparse"]},
     "hunyuan_v1_moe": {"attention_bias": True, "moe_topk": [2, 2], "num_experts": [8, 8], "rope_parameters": {"rope_type": "dynamic", "alpha": 1000.0}},

@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "plait/io/config_fields.hpp"
+#include "plait/io/config_rope.hpp"
 #include "plait/io/error.hpp"
 #include "plait/io/file.hpp"
 #include "plait/io/hf_folder.hpp"
@@ -23,135 +25,6 @@ inline constexpr std::int64_t max_config_experts = 1 << 16;
 inline constexpr std::uint64_t max_config_bytes = 16u << 20;
 
 namespace detail {
-
-/// Typed access to the fields of one object of config.json, with the sentences of its refusals.
-class fields {
- public:
-  fields(std::string_view file, const json_value& object, std::string prefix = {})
-      : file_(file), object_(object), prefix_(std::move(prefix)) {}
-
-  /// The field, or null pointer where it is missing or null.
-  const json_value* find(std::string_view name) const {
-    const json_value* value = object_.find(name);
-    return value && !value->is_null() ? value : nullptr;
-  }
-  [[noreturn]] void fail(std::string_view name, std::string_view problem) const {
-    throw input_error(file_, "field " + in_quotes(prefix_ + std::string(name), 80), problem);
-  }
-  [[noreturn]] void wrong(std::string_view name, const json_value& value, std::string_view wanted) const {
-    fail(name, std::string("is ") + value.kind_name() + "; " + std::string(wanted) + " belongs here");
-  }
-
-  static constexpr std::int64_t required = -1;
-  /// A whole number in [least, 2^31]; `fallback` where the field is missing (or `required`).
-  std::int64_t whole(std::string_view name, std::int64_t fallback = required, std::int64_t least = 1) const {
-    const json_value* value = find(name);
-    if (!value) {
-      if (fallback == required) fail(name, "is missing; add it (a whole number)");
-      return fallback;
-    }
-    return whole_value(name, *value, least);
-  }
-  std::int64_t whole_value(std::string_view name, const json_value& value, std::int64_t least) const {
-    constexpr std::int64_t most = std::int64_t{1} << 31;
-    if (value.type == json_value::kind::negative) fail(name, "is " + std::to_string(value.negative) + "; it cannot be negative");
-    if (value.type == json_value::kind::real) wrong(name, value, "a whole number up to 2^31");
-    if (value.type != json_value::kind::natural) wrong(name, value, "a whole number");
-    if (value.natural > static_cast<std::uint64_t>(most))
-      fail(name, "is " + std::to_string(value.natural) + "; at most 2^31 is possible");
-    const auto n = static_cast<std::int64_t>(value.natural);
-    if (n < least) fail(name, "is " + std::to_string(n) + "; it must be at least " + std::to_string(least));
-    return n;
-  }
-  double number(std::string_view name, double fallback) const {
-    const json_value* value = find(name);
-    if (!value) return fallback;
-    if (!value->is_number()) wrong(name, *value, "a number");
-    if (!std::isfinite(value->number)) fail(name, "is not a finite number");
-    return value->number;
-  }
-  bool truth(std::string_view name, bool fallback) const {
-    const json_value* value = find(name);
-    if (!value) return fallback;
-    if (value->type != json_value::kind::boolean) wrong(name, *value, "true or false");
-    return value->flag;
-  }
-  std::string text(std::string_view name, std::string_view fallback) const {
-    const json_value* value = find(name);
-    if (!value) return std::string(fallback);
-    if (value->type != json_value::kind::string) wrong(name, *value, "a text");
-    return value->text;
-  }
-  /// A number, a list of numbers, null, or nothing.
-  std::vector<std::int64_t> numbers(std::string_view name) const {
-    const json_value* value = find(name);
-    if (!value) return {};
-    if (value->type != json_value::kind::array) return {whole_value(name, *value, 0)};
-    std::vector<std::int64_t> all;
-    for (const json_value& item : value->items) all.push_back(whole_value(name, item, 0));
-    return all;
-  }
-  /// One of two spellings of the same field; both must agree where both are there.
-  std::int64_t either(std::string_view first, std::string_view second, std::int64_t fallback = required) const {
-    const json_value* a = find(first);
-    const json_value* b = find(second);
-    if (!a && !b && fallback == required)
-      fail(first, "is missing, and so is field " + in_quotes(second) + "; add one of them (a whole number)");
-    if (a && b && whole_value(first, *a, 1) != whole_value(second, *b, 1))
-      fail(first, "and field " + in_quotes(second) + " differ; keep one of them");
-    return whole(b && !a ? second : first, fallback);
-  }
-  /// Must be zero (or missing): something the library does not do.
-  void must_be_zero(std::string_view name, std::string_view why) const {
-    const double value = number(name, 0);
-    if (value != 0) fail(name, std::string(why));
-  }
-  const json_value& object() const { return object_; }
-  std::string_view file() const { return file_; }
-
- private:
-  std::string_view file_;
-  const json_value& object_;
-  std::string prefix_;
-};
-
-/// rope_theta (transformers 4), or rope_parameters (5). Only plain RoPE is accepted.
-inline double rope_theta(const fields& config, double fallback) {
-  const auto plain = [](const fields& f) {
-    for (const std::string_view spelling : {"rope_type", "type"}) {
-      const std::string kind = f.text(spelling, "default");
-      if (kind != "default") f.fail(spelling, "is " + in_quotes(kind, 40) + "; only \"default\" is supported");
-    }
-    if (f.number("partial_rotary_factor", 1.0) != 1.0) f.fail("partial_rotary_factor", "is not 1; partial RoPE is not supported");
-  };
-  double theta = config.number("rope_theta", 0);
-  bool given = config.find("rope_theta") != nullptr;
-  if (given && theta <= 0) config.fail("rope_theta", "is not above 0; give the base of the rotary embedding");
-  if (const json_value* scaling = config.find("rope_scaling")) {
-    if (scaling->type != json_value::kind::object) config.wrong("rope_scaling", *scaling, "an object or null");
-    const fields inner(config.file(), *scaling, "rope_scaling.");
-    if (!inner.find("rope_type") && !inner.find("type")) config.fail("rope_scaling", "names no rope_type; set the field to null");
-    plain(inner);
-  }
-  if (const json_value* parameters = config.find("rope_parameters")) {
-    if (parameters->type != json_value::kind::object) config.wrong("rope_parameters", *parameters, "an object");
-    const fields inner(config.file(), *parameters, "rope_parameters.");
-    for (const json_value& value : parameters->items)
-      if (value.type == json_value::kind::object)
-        config.fail("rope_parameters", "has parameters per kind of layer; only one set for all layers is supported");
-    plain(inner);
-    if (inner.find("rope_theta")) {
-      const double other = inner.number("rope_theta", 0);
-      if (other <= 0) inner.fail("rope_theta", "is not above 0; give the base of the rotary embedding");
-      if (given && other != theta) config.fail("rope_theta", "and rope_parameters.rope_theta differ; keep one of them");
-      theta = other;
-      given = true;
-    }
-  }
-  if (config.number("partial_rotary_factor", 1.0) != 1.0)
-    config.fail("partial_rotary_factor", "is not 1; partial RoPE is not supported");
-  return given ? theta : fallback;
-}
 
 /// The defaults of a family's class. kv_heads 0: as many as heads; head_dim 0: hidden size over heads.
 struct family_defaults {
@@ -195,9 +68,10 @@ inline void read_shared(const fields& f, const family_defaults& defaults, model_
   if (c.head_dim * c.heads > std::int64_t{1} << 31) f.fail("head_dim", "times num_attention_heads is above 2^31");
   c.rms_epsilon = f.number("rms_norm_eps", defaults.rms_epsilon);
   if (c.rms_epsilon <= 0 || c.rms_epsilon >= 1) f.fail("rms_norm_eps", "is not between 0 and 1; 1e-6 is usual");
-  c.rope_theta = rope_theta(f, defaults.rope_theta);
   c.tied = f.truth("tie_word_embeddings", false);
   c.max_positions = f.whole("max_position_embeddings", defaults.max_positions);
+  c.rope_theta = rope_theta(f, defaults.rope_theta);
+  c.rope = read_rope(f, c.max_positions);
   c.eos = f.numbers("eos_token_id");
   const json_value* bos = f.object().find("bos_token_id");
   c.bos = !bos ? defaults.bos : bos->is_null() ? -1 : f.whole("bos_token_id", -1, 0);

@@ -1,10 +1,26 @@
 #pragma once
 // What a config.json says, as one typed struct: a light header for whoever only uses a configuration. config.hpp reads it.
+#include <cmath>
 #include <cstdint>
 #include <string>
 #include <vector>
 
 namespace plait::inline v0_1::io {
+
+/// How the rotary embedding's frequencies are stretched (arXiv 2309.00071 for yarn), by the names of transformers' rope_type.
+struct rope_scaling {
+  enum class kind : std::uint8_t { plain, linear, llama3, yarn } type = kind::plain;
+  double factor = 1;                                ///< of the positions
+  double original_positions = 0;                    ///< llama3, yarn: how many the model was first trained on
+  double low_frequency = 1, high_frequency = 4;     ///< llama3: turns within those positions, below and above which nothing blends
+  double beta_fast = 32, beta_slow = 1;             ///< yarn: the same,
+  bool truncate = true;                             ///< rounded outwards to whole dims
+  double attention_factor = 1;                      ///< yarn: of cosine and sine
+  double mscale_all_dim = 0;                        ///< yarn: DeepSeek's scale of the scores, see yarn_mscale
+  friend bool operator==(const rope_scaling&, const rope_scaling&) = default;
+};
+/// How much wider scores spread in a context `factor` times as long.
+inline double yarn_mscale(double factor, double mscale) { return factor <= 1 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0; }
 
 struct model_config {
   std::string family;  ///< model_type, such as "mixtral"
@@ -22,6 +38,7 @@ struct model_config {
   bool normalise_top_k = true;
   double rms_epsilon = 0;
   double rope_theta = 0;
+  rope_scaling rope;
   double aux_coefficient = 0;
   bool output_router_logits = false;  ///< transformers adds coefficient x balancing loss if and only if this is set
   bool tied = false;

@@ -92,7 +92,7 @@ class decoder {
   }
 
   tables make_tables(context& c, const batch& in, decoder_cache* cache) const {
-    const rotary_angles<stat> angles(in, config_->head_dim, config_->rope_theta);
+    const rotary_angles<stat> angles(in, config_->head_dim, config_->rope_theta, config_->rope);
     const std::int64_t three[3] = {in.rows, in.columns, angles.half}, two[2] = {in.rows, in.columns};
     tables t;
     t.cosine = constant<rows_layout, stat, extents<dyn, dyn, dyn>>(c, angles.cosine.data(), three);

@@ -2,28 +2,73 @@
 // Angles of the rotary embedding (arXiv 2104.09864) for the positions of a batch, on the host.
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 #include <unordered_map>
 #include <vector>
 
+#include "plait/io/model_config.hpp"
 #include "plait/model/batch.hpp"
 
 namespace plait::inline v0_1 {
+namespace detail {
 
-/// cos and sin of position x theta^(-2i / width) for i < width / 2, as [B, S, width / 2].
+/// Pairs of dims between which yarn goes over from frequencies as they are to stretched ones: those that turn beta_fast and beta_slow
+/// times within the original positions.
+inline std::pair<double, double> yarn_ramp(const io::rope_scaling& s, std::int64_t width, double theta) {
+  const double dims = static_cast<double>(width);
+  const auto pair_turning = [&](double turns) {
+    return dims * std::log(s.original_positions / (turns * 2 * std::numbers::pi)) / (2 * std::log(theta));
+  };
+  double low = pair_turning(s.beta_fast), high = pair_turning(s.beta_slow);
+  if (s.truncate) low = std::floor(low), high = std::ceil(high);
+  low = std::max(low, 0.0), high = std::min(high, dims - 1);
+  return {low, low == high ? high + 0.001 : high};
+}
+
+}  // namespace detail
+
+/// theta^(-2i / width) for i < width / 2, stretched as `scaling` says (transformers modeling_rope_utils), in its order of operations.
+template <class Statistic>
+std::vector<Statistic> rotary_frequencies(std::int64_t width, double theta, const io::rope_scaling& scaling) {
+  using stat = Statistic;
+  using kind = io::rope_scaling::kind;
+  std::vector<stat> all(static_cast<std::size_t>(width / 2));
+  const auto [low, high] = scaling.type == kind::yarn ? detail::yarn_ramp(scaling, width, theta) : std::pair(0.0, 1.0);
+  const stat factor = static_cast<stat>(scaling.factor), whole = static_cast<stat>(scaling.original_positions);
+  const stat slow = static_cast<stat>(scaling.low_frequency), fast = static_cast<stat>(scaling.high_frequency);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const stat period = static_cast<stat>(std::pow(static_cast<stat>(theta), static_cast<stat>(2 * i) / static_cast<stat>(width)));
+    stat f = stat(1) / period;
+    if (scaling.type == kind::linear) {
+      f /= factor;
+    } else if (scaling.type == kind::llama3) {
+      const stat turns = whole / (static_cast<stat>(2 * std::numbers::pi) / f);
+      const stat blend = (turns - slow) / (fast - slow);
+      if (turns < slow) f /= factor;
+      else if (turns <= fast) f = (1 - blend) * f / factor + blend * f;
+    } else if (scaling.type == kind::yarn) {
+      const stat ramp = (static_cast<stat>(i) - static_cast<stat>(low)) / static_cast<stat>(high - low);
+      const stat kept = 1 - std::clamp(ramp, stat(0), stat(1));
+      f = stat(1) / (factor * period) * (1 - kept) + f * kept;
+    }
+    all[i] = f;
+  }
+  return all;
+}
+
+/// cos and sin of position x frequency, times scaling.attention_factor, as [B, S, width / 2].
 template <class Statistic>
 struct rotary_angles {
   std::int64_t half = 0;
   std::vector<Statistic> cosine, sine;
 
-  rotary_angles(const batch& in, std::int64_t width, double theta) : half(width / 2) {
+  rotary_angles(const batch& in, std::int64_t width, double theta, const io::rope_scaling& scaling = {}) : half(width / 2) {
     using stat = Statistic;
     const std::int64_t tokens = in.rows * in.columns;
     cosine.resize(static_cast<std::size_t>(tokens * half));
     sine.resize(cosine.size());
-    std::vector<stat> frequency(static_cast<std::size_t>(half));
-    for (std::int64_t i = 0; i < half; ++i)
-      frequency[static_cast<std::size_t>(i)] =
-          stat(1) / static_cast<stat>(std::pow(static_cast<stat>(theta), static_cast<stat>(2 * i) / static_cast<stat>(width)));
+    const std::vector<stat> frequency = rotary_frequencies<stat>(width, theta, scaling);
+    const stat factor = static_cast<stat>(scaling.attention_factor);
     std::unordered_map<std::int32_t, std::int64_t> first;  // rows repeat positions, and these functions are slow
     for (std::int64_t n = 0; n < tokens; ++n) {
       const auto [seen, fresh] = first.try_emplace(in.positions[static_cast<std::size_t>(n)], n);
@@ -34,8 +79,8 @@ struct rotary_angles {
       }
       for (std::int64_t i = 0; i < half; ++i) {
         const stat angle = static_cast<stat>(seen->first) * frequency[static_cast<std::size_t>(i)];
-        cosine[static_cast<std::size_t>(n * half + i)] = std::cos(angle);
-        sine[static_cast<std::size_t>(n * half + i)] = std::sin(angle);
+        cosine[static_cast<std::size_t>(n * half + i)] = std::cos(angle) * factor;
+        sine[static_cast<std::size_t>(n * half + i)] = std::sin(angle) * factor;
       }
     }
   }

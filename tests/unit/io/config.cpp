@@ -109,6 +109,9 @@ TEST_CASE("mixtral in the spelling of transformers 5 and 4") {
   CHECK(four.rope_theta == five.rope_theta);
   CHECK(four.dtype == five.dtype);
   CHECK(mixtral({{"output_router_logits", "true"}}).aux_weight() == 0.02);
+  const model_config stretched = mixtral({{"rope_parameters", ""}, {"rope_theta", "1e6"}, {"rope_scaling", R"({"type": "linear", "factor": 2.0})"}});
+  CHECK(stretched.rope.type == rope_scaling::kind::linear);
+  CHECK(stretched.rope.factor == 2);
   // also both spellings side by side, as long as they agree
   CHECK(mixtral({{"rope_theta", "1000000"}, {"torch_dtype", "\"bfloat16\""}, {"num_experts", "8"}}).rope_theta == 1e6);
   CHECK(mixtral({{"norm_topk_prob", "false"}}).normalise_top_k);  // the class has no such field
@@ -208,7 +211,14 @@ TEST_CASE("refused configurations: one line that names file and field") {
       {{{"rope_parameters", "{\"rope_theta\": 0}"}}, "rope_parameters.rope_theta", "above 0"},
       {{{"rope_parameters", "{\"rope_theta\": -1.5}"}}, "rope_parameters.rope_theta", "above 0"},
       {{{"rope_parameters", "{\"rope_theta\": \"x\"}"}}, "rope_parameters.rope_theta", "a number"},
-      {{{"rope_parameters", "{\"rope_theta\": 1e4, \"rope_type\": \"yarn\"}"}}, "rope_parameters.rope_type", "only \"default\""},
+      {{{"rope_parameters", "{\"rope_theta\": 1e4, \"rope_type\": \"longrope\"}"}}, "rope_parameters.rope_type", "\"yarn\" are supported"},
+      {{{"rope_parameters", "{\"rope_type\": \"linear\"}"}}, "rope_parameters.factor", "missing"},
+      {{{"rope_parameters", "{\"rope_type\": \"llama3\", \"factor\": 8.0, \"low_freq_factor\": 4.0, \"high_freq_factor\": 4.0}"}},
+       "rope_parameters.high_freq_factor", "not above low_freq_factor"},
+      {{{"rope_parameters", "{\"rope_type\": \"yarn\", \"factor\": -1}"}}, "rope_parameters.factor", "not above 0"},
+      {{{"rope_parameters", "{\"rope_type\": \"yarn\", \"factor\": 4, \"attention_factor\": 0}"}}, "rope_parameters.attention_factor", "not above 0"},
+      {{{"rope_parameters", "{\"rope_type\": \"yarn\", \"factor\": 4, \"truncate\": 1}"}}, "rope_parameters.truncate", "true or false"},
+      {{{"original_max_position_embeddings", "64"}}, "original_max_position_embeddings", "belongs into rope_parameters"},
       {{{"rope_parameters", "{\"full_attention\": {\"rope_theta\": 1e4}}"}}, "rope_parameters", "per kind of layer"},
       {{{"rope_parameters", "{\"rope_theta\": 1e4, \"partial_rotary_factor\": 0.5}"}},
        "rope_parameters.partial_rotary_factor",
@@ -217,8 +227,9 @@ TEST_CASE("refused configurations: one line that names file and field") {
       {{{"rope_theta", "5.5"}}, "rope_theta", "differ"},
       {{{"rope_parameters", ""}, {"rope_theta", "0"}}, "rope_theta", "above 0"},
       {{{"rope_parameters", ""}, {"rope_theta", "-10000.0"}}, "rope_theta", "above 0"},
-      {{{"rope_scaling", "{\"type\": \"linear\", \"factor\": 2.0}"}}, "rope_scaling.type", "\"linear\""},
-      {{{"rope_scaling", "{\"rope_type\": \"yarn\", \"factor\": 2.0}"}}, "rope_scaling.rope_type", "\"yarn\""},
+      {{{"rope_scaling", "{\"type\": \"linear\", \"factor\": 2.0}"}}, "rope_scaling", "differ"},
+      {{{"rope_scaling", "{\"rope_type\": \"dynamic\", \"factor\": 2.0}"}}, "rope_scaling.rope_type", "\"dynamic\""},
+      {{{"rope_scaling", "{\"rope_type\": \"yarn\", \"type\": \"linear\", \"factor\": 2.0}"}}, "rope_scaling.type", "differ"},
       {{{"rope_scaling", "{\"factor\": 2.0}"}}, "rope_scaling", "rope_type"},
       {{{"rope_scaling", "2.0"}}, "rope_scaling", "an object or null"},
       {{{"partial_rotary_factor", "0.5"}}, "partial_rotary_factor", "partial"},

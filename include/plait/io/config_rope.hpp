@@ -1,0 +1,104 @@
+#pragma once
+// The rotary embedding of a config.json: rope_theta and rope_scaling (transformers 4), rope_parameters (5).
+#include "plait/io/config_fields.hpp"
+#include "plait/io/model_config.hpp"
+
+namespace plait::inline v0_1::io {
+namespace detail {
+
+/// rope_theta, at the top or among rope_parameters; `fallback` where it is in neither.
+inline double rope_theta(const fields& config, double fallback) {
+  double theta = config.number("rope_theta", 0);
+  bool given = config.find("rope_theta") != nullptr;
+  if (given && theta <= 0) config.fail("rope_theta", "is not above 0; give the base of the rotary embedding");
+  for (const std::string_view name : {"rope_parameters", "rope_scaling"}) {
+    const json_value* parameters = config.find(name);
+    if (!parameters || parameters->type != json_value::kind::object) continue;
+    const fields inner(config.file(), *parameters, std::string(name) + ".");
+    if (!inner.find("rope_theta")) continue;
+    const double other = inner.number("rope_theta", 0);
+    if (other <= 0) inner.fail("rope_theta", "is not above 0; give the base of the rotary embedding");
+    if (given && other != theta) config.fail("rope_theta", "and " + std::string(name) + ".rope_theta differ; keep one of them");
+    theta = other;
+    given = true;
+  }
+  return given ? theta : fallback;
+}
+
+/// A number above 0; `fallback` where the field is missing, which must not be where it is 0.
+inline double above_zero(const fields& f, std::string_view name, double fallback = 0) {
+  if (!f.find(name) && fallback == 0) f.fail(name, "is missing; this rope_type needs it");
+  const double value = f.number(name, fallback);
+  if (value <= 0) f.fail(name, "is not above 0");
+  return value;
+}
+
+/// What an object of rope parameters says of its frequencies.
+inline rope_scaling read_rope_scaling(const fields& f, std::int64_t max_positions) {
+  using kind = rope_scaling::kind;
+  rope_scaling r;
+  const std::string_view spelling = f.find("rope_type") ? "rope_type" : "type";
+  const std::string type = f.text(spelling, "default");
+  if (f.find("type") && f.text("type", "") != type) f.fail("type", "and rope_type differ; keep one of them");
+  if (f.number("partial_rotary_factor", 1.0) != 1.0) f.fail("partial_rotary_factor", "is not 1; partial RoPE is not supported");
+  if (type == "default") return r;
+  if (type != "linear" && type != "llama3" && type != "yarn")
+    f.fail(spelling, "is " + in_quotes(type, 40) + "; \"default\", \"linear\", \"llama3\" and \"yarn\" are supported");
+  r.type = type == "linear" ? kind::linear : type == "llama3" ? kind::llama3 : kind::yarn;
+  if (r.type == kind::linear) {
+    r.factor = above_zero(f, "factor");
+    return r;
+  }
+  r.original_positions = static_cast<double>(f.whole("original_max_position_embeddings", max_positions));
+  if (r.type == kind::llama3) {
+    r.factor = above_zero(f, "factor");
+    r.low_frequency = above_zero(f, "low_freq_factor");
+    r.high_frequency = above_zero(f, "high_freq_factor");
+    if (r.high_frequency <= r.low_frequency) f.fail("high_freq_factor", "is not above low_freq_factor");
+    return r;
+  }
+  r.factor = above_zero(f, "factor", static_cast<double>(max_positions) / r.original_positions);
+  r.beta_fast = f.number("beta_fast", 32);
+  r.beta_slow = f.number("beta_slow", 1);
+  if (r.beta_fast == 0) r.beta_fast = 32;  // as its class reads a 0
+  if (r.beta_slow == 0) r.beta_slow = 1;
+  if (r.beta_fast < 0 || r.beta_slow < 0) f.fail(r.beta_fast < 0 ? "beta_fast" : "beta_slow", "is negative");
+  const json_value* truncate = f.object().find("truncate");
+  r.truncate = truncate == nullptr || (!truncate->is_null() && f.truth("truncate", true));
+  const double mscale = f.number("mscale", 0), all = f.number("mscale_all_dim", 0);
+  r.mscale_all_dim = all;
+  r.attention_factor = f.find("attention_factor") ? f.number("attention_factor", 1)
+                       : mscale != 0 && all != 0  ? yarn_mscale(r.factor, mscale) / yarn_mscale(r.factor, all)
+                                                  : yarn_mscale(r.factor, 1);
+  if (r.attention_factor <= 0) f.fail("attention_factor", "is not above 0");
+  return r;
+}
+
+/// The frequencies' scaling; `fallback` where config.json says nothing of it.
+inline rope_scaling read_rope(const fields& config, std::int64_t max_positions, const rope_scaling& fallback = {}) {
+  if (config.number("partial_rotary_factor", 1.0) != 1.0)
+    config.fail("partial_rotary_factor", "is not 1; partial RoPE is not supported");
+  if (config.find("original_max_position_embeddings"))
+    config.fail("original_max_position_embeddings", "is not supported here; it belongs into rope_parameters");
+  rope_scaling result = fallback;
+  bool given = false;
+  for (const std::string_view name : {"rope_scaling", "rope_parameters"}) {
+    const json_value* parameters = config.find(name);
+    if (!parameters) continue;
+    if (parameters->type != json_value::kind::object) config.wrong(name, *parameters, "an object or null");
+    const fields inner(config.file(), *parameters, std::string(name) + ".");
+    for (const json_value& value : parameters->items)
+      if (value.type == json_value::kind::object)
+        config.fail(name, "has parameters per kind of layer; only one set for all layers is supported");
+    if (name == "rope_scaling" && !inner.find("rope_type") && !inner.find("type"))
+      config.fail(name, "names no rope_type; set the field to null");
+    const rope_scaling read = read_rope_scaling(inner, max_positions);
+    if (given && !(read == result)) config.fail("rope_scaling", "and rope_parameters differ; keep one of them");
+    result = read;
+    given = true;
+  }
+  return result;
+}
+
+}  // namespace detail
+}  // namespace plait::inline v0_1::io
