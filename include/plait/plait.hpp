@@ -30,6 +30,7 @@
 #include "plait/typing/contraction.hpp"
 #include "plait/typing/elementwise.hpp"
 #include "plait/typing/experts.hpp"
+#include "plait/typing/heads.hpp"
 #include "plait/typing/reduction.hpp"
 #include "plait/typing/result.hpp"
 #include "plait/version.hpp"

@@ -5,6 +5,7 @@
 #include "plait/ops/dense.hpp"
 #include "plait/ops/constant.hpp"
 #include "plait/ops/experts.hpp"
+#include "plait/ops/heads.hpp"
 #include "plait/ops/leaf.hpp"
 #include "plait/ops/loss.hpp"
 #include "plait/ops/recompute.hpp"

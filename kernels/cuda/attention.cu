@@ -1,5 +1,5 @@
-// Causal attention within segments, in O(S) memory: scores live in tiles. The plain kernels here take any type and width up to 256;
-// gradients are recomputed from the log-sums in two passes (queries, then keys), so that nothing is added atomically.
+// Causal attention within segments, in O(S) memory: scores live in tiles. The plain kernels here take any type, and keys and values of
+// any width up to 256; gradients are recomputed from the log-sums in two passes (queries, then keys), so that nothing is added atomically.
 #include <cmath>
 
 #include "plait/kernels/cuda/attention.cuh"
@@ -82,7 +82,7 @@ __global__ void __launch_bounds__(256)
   for (int key = seen.low / Tile * Tile; key < seen.high; key += Tile) {
     __syncthreads();
     load_tile<Tile, D>(m.k, k + s.k_at(b, 0, hk), s.k_step(), key, s.keys, s.width);
-    load_tile<Tile, D>(m.v, v + s.k_at(b, 0, hk), s.k_step(), key, s.keys, s.width);
+    load_tile<Tile, D>(m.v, v + s.v_at(b, 0, hk), s.v_step(), key, s.keys, s.value_width);
     __syncthreads();
     float c[R][R];
     multiply_rows<R, D>(m.q, m.k, c);
@@ -120,7 +120,7 @@ __global__ void __launch_bounds__(256)
     const bool sees = total[i] > 0.0f;
 #pragma unroll
     for (int j = 0; j < D / 16; ++j)
-      if (tx + 16 * j < s.width) out[s.q_at(b, row, h) + tx + 16 * j] = convert<T>(sees ? o[i][j] / total[i] : 0.0f);
+      if (tx + 16 * j < s.value_width) out[s.out_at(b, row, h) + tx + 16 * j] = convert<T>(sees ? o[i][j] / total[i] : 0.0f);
     if (lse != nullptr && tx == 0) lse[(b * s.heads + h) * s.queries + row] = sees ? largest[i] + logf(total[i]) : -INFINITY;
   }
 }
@@ -164,13 +164,13 @@ __global__ void __launch_bounds__(256) plain_query_gradient(attention_shape s, c
   const index first = static_cast<index>(blockIdx.x) * Tile, h = blockIdx.y, b = blockIdx.z, hk = h / s.group;
   const tile_range seen = ranges_of<Tile>(s, segments, b, first, m.range);
   load_tile<Tile, D>(m.q, q + s.q_at(b, 0, h), s.q_step(), first, s.queries, s.width);
-  load_tile<Tile, D>(m.dout, dout + s.q_at(b, 0, h), s.q_step(), first, s.queries, s.width);
+  load_tile<Tile, D>(m.dout, dout + s.out_at(b, 0, h), s.out_step(), first, s.queries, s.value_width);
   statistics_of<Tile>(s, b, h, first, lse, delta, m.lse, m.delta);
   float o[R][D / 16] = {};
   for (int key = seen.low / Tile * Tile; key < seen.high; key += Tile) {
     __syncthreads();
     load_tile<Tile, D>(m.k, k + s.k_at(b, 0, hk), s.k_step(), key, s.keys, s.width);
-    load_tile<Tile, D>(m.v, v + s.k_at(b, 0, hk), s.k_step(), key, s.keys, s.width);
+    load_tile<Tile, D>(m.v, v + s.v_at(b, 0, hk), s.v_step(), key, s.keys, s.value_width);
     __syncthreads();
     plain_scores<T, D, Tile>(m, key, scale);
     __syncthreads();
@@ -196,7 +196,7 @@ __global__ void __launch_bounds__(256) plain_key_gradient(attention_shape s, con
   const index hk = blockIdx.y, b = blockIdx.z;
   const int key = static_cast<int>(blockIdx.x) * Tile;
   load_tile<Tile, D>(m.k, k + s.k_at(b, 0, hk), s.k_step(), key, s.keys, s.width);
-  load_tile<Tile, D>(m.v, v + s.k_at(b, 0, hk), s.k_step(), key, s.keys, s.width);
+  load_tile<Tile, D>(m.v, v + s.v_at(b, 0, hk), s.v_step(), key, s.keys, s.value_width);
   float gk[R][D / 16] = {}, gv[R][D / 16] = {};
   // Query i stands at key i + keys - queries: earlier ones see none of these keys.
   index start = key - (s.keys - s.queries);
@@ -208,7 +208,7 @@ __global__ void __launch_bounds__(256) plain_key_gradient(attention_shape s, con
     for (index h = hk * s.group; h < (hk + 1) * s.group; ++h) {
       __syncthreads();
       load_tile<Tile, D>(m.q, q + s.q_at(b, 0, h), s.q_step(), first, s.queries, s.width);
-      load_tile<Tile, D>(m.dout, dout + s.q_at(b, 0, h), s.q_step(), first, s.queries, s.width);
+      load_tile<Tile, D>(m.dout, dout + s.out_at(b, 0, h), s.out_step(), first, s.queries, s.value_width);
       statistics_of<Tile>(s, b, h, first, lse, delta, m.lse, m.delta);
       __syncthreads();
       plain_scores<T, D, Tile>(m, key, scale);
@@ -222,11 +222,11 @@ __global__ void __launch_bounds__(256) plain_key_gradient(attention_shape s, con
     const index row = key + ty * R + i;
     if (row >= s.keys) continue;
 #pragma unroll
-    for (int j = 0; j < D / 16; ++j)
-      if (const int c = tx + 16 * j; c < s.width) {
-        if (dk != nullptr) dk[s.k_at(b, row, hk) + c] = convert<T>(gk[i][j]);
-        if (dv != nullptr) dv[s.k_at(b, row, hk) + c] = convert<T>(gv[i][j]);
-      }
+    for (int j = 0; j < D / 16; ++j) {
+      const int c = tx + 16 * j;
+      if (dk != nullptr && c < s.width) dk[s.k_at(b, row, hk) + c] = convert<T>(gk[i][j]);
+      if (dv != nullptr && c < s.value_width) dv[s.v_at(b, row, hk) + c] = convert<T>(gv[i][j]);
+    }
   }
 }
 
@@ -237,7 +237,8 @@ __global__ void __launch_bounds__(256) delta_kernel(attention_shape s, const T* 
   if (row >= rows) return;
   const int lane = static_cast<int>(threadIdx.x) % 32;
   float sum = 0;
-  for (int c = lane; c < s.width; c += 32) sum += convert<float>(out[row * s.width + c]) * convert<float>(dout[row * s.width + c]);
+  for (int c = lane; c < s.value_width; c += 32)
+    sum += convert<float>(out[row * s.value_width + c]) * convert<float>(dout[row * s.value_width + c]);
   sum = over_warp(sum, plus{});
   const index h = row % s.heads, i = row / s.heads % s.queries, b = row / s.heads / s.queries;
   if (lane == 0) delta[(b * s.heads + h) * s.queries + i] = sum;
@@ -245,7 +246,8 @@ __global__ void __launch_bounds__(256) delta_kernel(attention_shape s, const T* 
 
 /// Calls body(width bound, tile).
 template <class F>
-void with_width(int width, F&& body) {
+void with_width(const attention_shape& s, F&& body) {
+  const int width = s.width > s.value_width ? s.width : s.value_width;
   if (width <= 32) body(std::integral_constant<int, 32>{}, std::integral_constant<int, 64>{});
   else if (width <= 64) body(std::integral_constant<int, 64>{}, std::integral_constant<int, 64>{});
   else if (width <= 128) body(std::integral_constant<int, 128>{}, std::integral_constant<int, 64>{});
@@ -256,14 +258,14 @@ void with_width(int width, F&& body) {
 }  // namespace
 
 void attention(const execution& ex, view q, view k, view v, view segment_start, double scale, view out, view lse) {
-  if (q.size() == 0) return;
+  if (out.size() == 0) return;
   queue& on = queue_of(ex);
-  const attention_shape s(q, k);
+  const attention_shape s(q, k, v);
   const int* segments = segment_start.as<const int>();
-  if (mma_attention(on, s, q, k, v, segments, static_cast<float>(scale), out, lse.as<float>())) return;
+  if (s.width == s.value_width && mma_attention(on, s, q, k, v, segments, static_cast<float>(scale), out, lse.as<float>())) return;
   visit_float("attention", q.type, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    with_width(s.width, [&](auto d, auto t) {
+    with_width(s, [&](auto d, auto t) {
       constexpr int D = decltype(d)::value, Tile = decltype(t)::value;
       constexpr std::size_t shared = sizeof(plain_shared<T, D, Tile>);
       allow_shared(plain_forward<T, D, Tile>, shared, "attention");
@@ -277,7 +279,7 @@ void attention(const execution& ex, view q, view k, view v, view segment_start, 
 void attention_gradient(const execution& ex, view q, view k, view v, view segment_start, double scale, view out, view lse, view dout,
                         view dq, view dk, view dv) {
   queue& on = queue_of(ex);
-  const attention_shape s(q, k);
+  const attention_shape s(q, k, v);
   if (q.size() == 0) {  // keys without queries have no gradient
     for (const view& none : {dk, dv})
       if (none && none.size() > 0) check(cudaMemsetAsync(none.data, 0, none.bytes(), on.stream), "attention_gradient");
@@ -290,8 +292,10 @@ void attention_gradient(const execution& ex, view q, view k, view v, view segmen
     using T = typename decltype(tag)::type;
     delta_kernel<T><<<blocks_for(s.batch * s.heads * s.queries, 8), 256, 0, on.stream>>>(s, out.as<const T>(), dout.as<const T>(), delta);
     launched("attention_gradient");
-    if (mma_attention_gradient(on, s, q, k, v, segments, static_cast<float>(scale), {lse.as<const float>(), delta}, dout, dq, dk, dv)) return;
-    with_width(s.width, [&](auto d, auto t) {
+    if (s.width == s.value_width &&
+        mma_attention_gradient(on, s, q, k, v, segments, static_cast<float>(scale), {lse.as<const float>(), delta}, dout, dq, dk, dv))
+      return;
+    with_width(s, [&](auto d, auto t) {
       constexpr int D = decltype(d)::value, Tile = decltype(t)::value;
       constexpr std::size_t shared = sizeof(plain_gradient_shared<T, D, Tile>);
       allow_shared(plain_query_gradient<T, D, Tile>, shared, "attention_gradient");

@@ -178,31 +178,42 @@ gate_rows_gradient_kernel(const T* x, const T* gate, const T* dy, T* dx, T* dgat
   }
 }
 
-/// i counts pairs (x[i], x[i + half]) of all heads.
-template <class T>
+/// i counts what a row (a head of a token) takes: its `half` pairs, then its columns that do not turn.
+template <class T, bool Interleaved>
 struct rope_op {
   const T* x;
   const float *cosine, *sine;
   T* y;
-  index heads, half;
+  index heads, width, half, first;
   float sign;
   template <int V>
   __device__ void run(index i) const {
-    const index row = i / half, c = i - row * half;
-    const index at = row * 2 * half + c, angle = row / heads * half + c;
-    float a[V], b[V], cs[V], sn[V];
-    load<V>(x + at, a);
-    load<V>(x + at + half, b);
+    const index each = width - half, row = i / each, c = i - row * each;
+    if (c >= half) {
+      const index still = c - half, at = row * width + (still < first ? still : still + 2 * half);
+      T same[V];
+      load<V>(x + at, same);
+      store<V>(y + at, same);
+      return;
+    }
+    const index angle = row / heads * half + c, at = row * width + first + (Interleaved ? 2 * c : c);
+    constexpr index apart = Interleaved ? V : 0;  // the second load's distance; of halves it is `half`
+    const index other = Interleaved ? at + apart : at + half;
+    float e[2][V], cs[V], sn[V];
+    load<V>(x + at, e[0]);
+    load<V>(x + other, e[1]);
     load<V>(cosine + angle, cs);
     load<V>(sine + angle, sn);
 #pragma unroll
     for (int j = 0; j < V; ++j) {
-      const float turn = sign * sn[j], first = a[j] * cs[j] - b[j] * turn;
-      b[j] = b[j] * cs[j] + a[j] * turn;
-      a[j] = first;
+      float& a = Interleaved ? e[2 * j / V][2 * j % V] : e[0][j];
+      float& b = Interleaved ? e[(2 * j + 1) / V][(2 * j + 1) % V] : e[1][j];
+      const float turn = sign * sn[j], turned = a * cs[j] - b * turn;
+      b = b * cs[j] + a * turn;
+      a = turned;
     }
-    store<V>(y + at, a);
-    store<V>(y + at + half, b);
+    store<V>(y + at, e[0]);
+    store<V>(y + other, e[1]);
   }
 };
 
@@ -372,14 +383,19 @@ void gate_rows_gradient(const execution& ex, view x, view gate_view, view dy, vi
   });
 }
 
-void rope(const execution& ex, view x, view cosine, view sine, bool inverse, view y) {
-  visit_float("rope", x.type, [&](auto tag) {
+void rope(const execution& ex, view x, view cosine, view sine, rotary_form form, bool inverse, view y) {
+  const index heads = x.extent[2], width = x.extent[3], half = cosine.extent[2];
+  const auto run = [&](auto tag, auto interleaved) {
     using T = typename decltype(tag)::type;
-    const index heads = x.extent[2], half = x.extent[3] / 2;
-    const rope_op<T> op{x.as<const T>(), cosine.as<const float>(), sine.as<const float>(), y.as<T>(), heads, half, inverse ? -1.0f : 1.0f};
+    const rope_op<T, decltype(interleaved)::value> op{
+        x.as<const T>(), cosine.as<const float>(), sine.as<const float>(), y.as<T>(), heads, width, half, form.first, inverse ? -1.0f : 1.0f};
     with_vector<wide<T>>(
-        half, [&](auto v) { each<v.value>(queue_of(ex), "rope", x.size() / 2, op); }, x.as<T>(), y.as<T>(), cosine.as<float>(),
-        sine.as<float>());
+        half | form.first | width, [&](auto v) { each<v.value>(queue_of(ex), "rope", x.rows() * (width - half), op); }, x.as<T>(), y.as<T>(),
+        cosine.as<float>(), sine.as<float>());
+  };
+  visit_float("rope", x.type, [&](auto tag) {
+    if (form.interleaved) run(tag, std::true_type{});
+    else run(tag, std::false_type{});
   });
 }
 

@@ -273,15 +273,47 @@ TEST_CASE("bias, gated activation, rotary embedding") {
       close(dup, near(type));
       close(done, type == dtype::f32 ? 2e-5 : near(type));  // a sum over the row
     }
+  struct turning {
+    std::vector<i64> extent;
+    i64 half, first;
+  };
+  const turning turnings[] = {{{0, 4, 2, 8}, 4, 0}, {{1, 1, 1, 2}, 1, 0},    {{2, 5, 3, 6}, 3, 0},    {{2, 33, 4, 64}, 32, 0},
+                              {{2, 9, 3, 7}, 2, 1}, {{1, 21, 5, 48}, 8, 32}, {{2, 7, 2, 192}, 32, 128}, {{1, 3, 2, 64}, 16, 0}};
   for (const dtype type : types)
-    for (const auto& e : {std::vector<i64>{0, 4, 2, 8}, {1, 1, 1, 2}, {2, 5, 3, 6}, {2, 33, 4, 64}}) {
-      twin x = noise(type, e), y = noise(type, e), cosine = noise(dtype::f32, {e[0], e[1], e[3] / 2}),
-           sine = noise(dtype::f32, {e[0], e[1], e[3] / 2});
-      for (const bool inverse : {false, true}) {
-        call(&backend::rope, x, cosine, sine, inverse, y);
-        close(y, near(type));
+    for (const auto& [e, half, first] : turnings)
+      for (const bool interleaved : {false, true}) {
+        twin x = noise(type, e), y = noise(type, e), cosine = noise(dtype::f32, {e[0], e[1], half}), sine = noise(dtype::f32, {e[0], e[1], half});
+        for (const bool inverse : {false, true}) {
+          call(&backend::rope, x, cosine, sine, rotary_form{first, interleaved}, inverse, y);
+          close(y, near(type));
+        }
       }
+}
+
+TEST_CASE("columns and heads") {
+  for (const dtype type : types) {
+    for (const auto& [rows, a, b] : {std::tuple<i64, i64, i64>{0, 8, 8}, {1, 1, 1}, {7, 13, 5}, {300, 512, 64}, {1000, 128, 128}}) {
+      twin x = noise(type, {rows, a + b}), left = noise(type, {rows, a}), right = noise(type, {rows, b});
+      call(&backend::split_columns, x, left, right);
+      equal(left);
+      equal(right);
+      call(&backend::split_columns, x, none, right);
+      equal(right);
+      call(&backend::join_columns, left, right, x);
+      equal(x);
     }
+    struct repeated {
+      i64 rows, have, times, first, take, width;
+    };
+    for (const repeated& s : {repeated{0, 1, 4, 0, 4, 8}, {5, 1, 8, 3, 2, 7}, {70, 2, 3, 1, 4, 64}, {33, 1, 16, 0, 16, 64}, {9, 3, 1, 0, 3, 5}, {4, 2, 3, 0, 0, 8}}) {
+      twin x = noise(type, {s.rows, s.have, s.width}), y = noise(type, {s.rows, s.take, s.width});
+      call(&backend::repeat_heads, x, s.first, s.times, y);
+      equal(y);
+      twin dx = noise(type, x.start.extent);
+      call(&backend::repeat_heads_gradient, y, s.first, s.times, dx);
+      close(dx, near(type));
+    }
+  }
 }
 
 TEST_CASE("norm") {
@@ -345,11 +377,12 @@ TEST_CASE("embedding") {
 
 TEST_CASE("attention") {
   struct shape {
-    i64 batch, queries, keys, heads, key_heads, width;
+    i64 batch, queries, keys, heads, key_heads, width, value_width = 0;
   };
   std::vector<shape> shapes = {{0, 4, 4, 2, 2, 8},     {1, 1, 1, 1, 1, 2},      {2, 5, 5, 4, 2, 16},      {1, 3, 70, 4, 1, 16},
                                {2, 64, 64, 2, 2, 32},  {2, 130, 130, 4, 2, 64}, {1, 200, 200, 2, 1, 128}, {1, 1, 257, 8, 2, 128},
-                               {1, 70, 70, 2, 2, 200}, {1, 65, 65, 1, 1, 7},    {1, 40, 333, 6, 3, 48}};
+                               {1, 70, 70, 2, 2, 200}, {1, 65, 65, 1, 1, 7},    {1, 40, 333, 6, 3, 48},
+                               {2, 70, 70, 2, 2, 24, 16}, {1, 65, 130, 4, 2, 192, 128}, {1, 33, 33, 2, 1, 16, 40}};
   for (int i = 0; i < 6; ++i) {
     const i64 keys = any(1, 400), group = any(1, 4), key_heads = any(1, 3);
     shapes.push_back({any(1, 3), any(1, keys), keys, group * key_heads, key_heads, 8 * any(1, 16)});
@@ -358,8 +391,8 @@ TEST_CASE("attention") {
     for (const shape& s : shapes)
       for (int kind = 0; kind < 3; ++kind) {
         twin q = noise(type, {s.batch, s.queries, s.heads, s.width}, -2, 2), k = noise(type, {s.batch, s.keys, s.key_heads, s.width}, -2, 2),
-             v = noise(type, {s.batch, s.keys, s.key_heads, s.width});
-        twin out = noise(type, q.start.extent), lse = noise(dtype::f32, {s.batch, s.heads, s.queries});
+             v = noise(type, {s.batch, s.keys, s.key_heads, s.value_width > 0 ? s.value_width : s.width});
+        twin out = noise(type, {s.batch, s.queries, s.heads, v.start.extent[3]}), lse = noise(dtype::f32, {s.batch, s.heads, s.queries});
         tensor starts(dtype::i32, {s.batch, s.keys});
         for (i64 b = 0; b < s.batch; ++b)
           for (i64 j = 0, from = 0; j < s.keys; ++j) {
@@ -381,8 +414,8 @@ TEST_CASE("attention") {
         out.start = out.want;
         call(&backend::attention, q, k, v, segments, scale, out, lse);
         out.start = out.want, lse.start = lse.want;
-        twin dout = noise(type, q.start.extent), dq = noise(type, q.start.extent), dk = noise(type, k.start.extent),
-             dv = noise(type, k.start.extent);
+        twin dout = noise(type, out.start.extent), dq = noise(type, q.start.extent), dk = noise(type, k.start.extent),
+             dv = noise(type, v.start.extent);
         call(&backend::attention_gradient, q, k, v, segments, scale, out, lse, dout, dq, dk, dv);
         const double slack = type == dtype::bf16 ? 1.5e-2 : 2e-5;
         INFO("queries ", s.queries, " keys ", s.keys, " heads ", s.heads, "/", s.key_heads, " segments ", kind);

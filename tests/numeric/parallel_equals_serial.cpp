@@ -3,10 +3,12 @@
 #include "support.hpp"
 
 #include <map>
+#include <numeric>
 #include <mutex>
 
 #include "plait/ops/attention.hpp"
 #include "plait/ops/experts.hpp"
+#include "plait/ops/heads.hpp"
 #include "plait/ops/loss.hpp"
 #include "plait/tensor/uniform_layout.hpp"
 
@@ -396,6 +398,64 @@ TEST_CASE("attention by heads, grouped, rotated, in segments: float64") {
   });
 }
 
+TEST_CASE("latent attention: heads cut after a latent that every rank has, one rotary key for all of them: float64") {
+  rolls(22000, [](dice& d, std::uint32_t seed) {
+    const mesh_shape m = any_mesh(d);
+    const i64 B = d(0, 3), S_ = d(1, 6), heads = m.size[2] * d(1, 2), half = d(1, 2), nope = d(1, 4), wide = d(1, 5), latent = d(1, 5), H = d(1, 5);
+    const rotary_form form{nope, d(0, 1) == 1}, alone{0, form.interleaved};
+    const whole angle = reals({B, S_, half}, seed + 77, 3.0), start({B, S_});
+    whole cosine = angle, sine = angle;
+    for (double& v : cosine.value) v = std::cos(v);
+    for (double& v : sine.value) v = std::sin(v);
+    compare("latent attention", seed, m, false, [=](session& s) {
+      const auto x = redistribute<rows>(s.c, s.input<double, e3, rows_and<1>>("x", {B, S_, H}));
+      const auto c = s.fixed<double, e3, rows>(cosine), n = s.fixed<double, e3, rows>(sine);
+      using cut = L<on<tp, Shard<0>>>;
+      const auto q = rope(s.c, split_heads(s.c, linear(s.c, x, s.input<double, e2, cut>("wq", {heads * (nope + 2 * half), H})), nope + 2 * half), c, n, form);
+      const auto down = split_columns(s.c, linear(s.c, x, s.input<double, e2, weights>("wa", {latent + 2 * half, H})), latent);
+      const auto normed = rms_norm(s.c, down.left, s.input<double, e1, weights>("norm", {latent}), 1e-6);
+      const auto up = split_heads(s.c, linear(s.c, normed, s.input<double, e2, cut>("wb", {heads * (nope + wide), latent})), nope + wide);
+      const auto kv = split_columns(s.c, up, nope);
+      const auto turned = rope(s.c, as_one_head(s.c, down.right), c, n, alone);
+      const auto k = join_columns(s.c, kv.left, repeat_heads<decltype(up)::layout_type>(s.c, turned, heads));
+      const auto o = merge_heads(s.c, attention(s.c, q, k, kv.right, s.fixed<std::int32_t, e2, rows>(start), 0.4));
+      s.output("y", redistribute<rows_and<1>>(s.c, linear(s.c, o, s.input<double, e2, L<on<tp, Shard<1>>>>("wo", {H, heads * wide}))));
+    });
+  });
+}
+
+TEST_CASE("fewer key heads than ranks: each rank repeats those that its queries need: float64") {
+  rolls(23000, [](dice& d, std::uint32_t seed) {
+    const mesh_shape m = any_mesh(d);
+    const i64 B = d(0, 3), S_ = d(1, 6), kv = d(1, 3), copies = std::lcm(kv, static_cast<i64>(m.size[2])), heads = copies * d(1, 2), head = d(1, 4), H = d(1, 5);
+    const whole start({B, S_});
+    compare("repeated heads", seed, m, false, [=](session& s) {
+      const auto x = redistribute<rows>(s.c, s.input<double, e3, rows_and<1>>("x", {B, S_, H}));
+      const auto q = split_heads(s.c, linear(s.c, x, s.input<double, e2, L<on<tp, Shard<0>>>>("wq", {heads * head, H})), head);
+      const auto k = split_heads(s.c, linear(s.c, x, s.input<double, e2, weights>("wk", {kv * head, H})), head);
+      const auto v = split_heads(s.c, linear(s.c, x, s.input<double, e2, weights>("wv", {kv * head, H})), head);
+      using as_q = decltype(q)::layout_type;
+      s.output("o", attention(s.c, q, repeat_heads<as_q>(s.c, k, copies), repeat_heads<as_q>(s.c, v, copies), s.fixed<std::int32_t, e2, rows>(start), 0.4));
+    });
+  });
+}
+
+TEST_CASE("columns and heads of pending sums, and of heads already cut: bitwise") {
+  rolls(24000, [](dice& d, std::uint32_t seed) {
+    const mesh_shape m = any_mesh(d);
+    const i64 B = d(0, 3), S_ = d(1, 4), heads = m.size[2] * d(1, 2), a = d(1, 4), b = d(1, 4), times = d(1, 3);
+    compare("columns", seed, m, true, [=](session& s) {
+      const auto x = s.input<float, e3, L<on<data, Shard<0>>, on<tp, Partial>>>("x", {B, S_, a + b});
+      const auto parts = split_columns(s.c, x, a);
+      s.output("y", redistribute<rows_invariant>(s.c, join_columns(s.c, parts.right, scale(s.c, parts.left, 2))));
+      const auto left = split_columns(s.c, x, b).left;  // the other part has no gradient
+      s.output("z", redistribute<rows_invariant>(s.c, left));
+      const auto h = s.input<float, extents<dyn, dyn, dyn, dyn>, rows_and<2>>("h", {B, S_, heads, a});
+      s.output("more", repeat_heads<decltype(h)::layout_type>(s.c, h, times * heads));
+    });
+  });
+}
+
 TEST_CASE("cross entropy over a cut vocabulary, some rows ignored: float64") {
   rolls(20000, [](dice& d, std::uint32_t seed) {
     const i64 B = d(0, 5), S_ = d(1, 5), vocabulary = d(1, 11);
@@ -434,7 +494,7 @@ TEST_CASE("balancing loss over all valid tokens of all ranks: float64") {
 TEST_CASE("parallel equals serial: the count") {
   std::string by_name;
   for (const auto& [name, n] : counted().by_name) by_name += "\n  " + name + ": " + std::to_string(n);
-  MESSAGE("parallel equals serial: ", counted().good, " of ", counted().cases, " cases, seeds 10000 to 21000 + 0.." , rounds - 1, by_name);
+  MESSAGE("parallel equals serial: ", counted().good, " of ", counted().cases, " cases, seeds 10000 to 24000 + 0.." , rounds - 1, by_name);
   CHECK(counted().good == counted().cases);
   CHECK(counted().cases >= 500);
   for (const auto& result : counted().ever_nonzero) CHECK_MESSAGE(result.second, result.first);

@@ -8,21 +8,23 @@ namespace plait::inline v0_1 {
 namespace cpu_detail {
 
 struct attention_shape {
-  index batch, queries, keys, heads, key_heads, width;
+  index batch, queries, keys, heads, key_heads, width, value_width;
 
-  attention_shape(const view& q, const view& k)
+  attention_shape(const view& q, const view& k, const view& v)
       : batch(q.extent[0]),
         queries(q.extent[1]),
         keys(k.extent[1]),
         heads(q.extent[2]),
         key_heads(k.extent[2]),
-        width(q.extent[3]) {}
+        width(q.extent[3]),
+        value_width(v.extent[3]) {}
   index group() const { return key_heads > 0 ? heads / key_heads : 1; }
   double work() const {
-    return 4.0 * static_cast<double>(batch * heads) * static_cast<double>(queries * keys) * static_cast<double>(width);
+    return 2.0 * static_cast<double>(batch * heads) * static_cast<double>(queries * keys) * static_cast<double>(width + value_width);
   }
-  index q_at(index b, index i, index h) const { return ((b * queries + i) * heads + h) * width; }
-  index k_at(index b, index j, index h) const { return ((b * keys + j) * key_heads + h) * width; }
+  /// Number of a query's (a key's) head: times its width, where it begins.
+  index query(index b, index i, index h) const { return (b * queries + i) * heads + h; }
+  index key(index b, index j, index h) const { return (b * keys + j) * key_heads + h; }
 };
 
 inline constexpr index query_block = 64;
@@ -84,14 +86,13 @@ template <class S>
 void attention_block(const attention_shape& s, const view& q, const view& k, const view& v, const view& segment_start, S factor,
                      const view& out, const view& lse, index b, index h, index first) {
   const index count = s.queries - first < query_block ? s.queries - first : query_block;
-  const index q_step = s.heads * s.width, k_step = s.key_heads * s.width;
   const key_ranges range(s, segment_start.as<const std::int32_t>(), b, first, count);
-  const index span = range.high - range.low, at_keys = s.k_at(b, range.low, h / s.group());
+  const index span = range.high - range.low, first_key = s.key(b, range.low, h / s.group()), width = s.value_width;
   S* scores = scratch<S>(slot::scores, count * span);
-  S* sums = scratch<S>(slot::block, count * s.width);
+  S* sums = scratch<S>(slot::block, count * width);
   S total[query_block];
-  multiply_any(count, span, s.width, rows_at(q, s.q_at(b, first, h), q_step), rows_at(k, at_keys, k_step), sums_at(scores, span),
-               false);
+  multiply_any(count, span, s.width, rows_at(q, s.query(b, first, h) * s.width, s.heads * s.width),
+               rows_at(k, first_key * s.width, s.key_heads * s.width), sums_at(scores, span), false);
   for (index i = 0; i < count; ++i) {
     S log_sum;
     // A query that sees nothing has an empty range outside [low, high).
@@ -100,21 +101,21 @@ void attention_block(const attention_shape& s, const view& q, const view& k, con
     total[i] = softmax_row(scores + i * span, from, to, span, factor, log_sum);
     if (lse) lse.as<S>()[(b * s.heads + h) * s.queries + first + i] = log_sum;
   }
-  multiply_any(count, s.width, span, sums_of(scores, span), transposed(rows_at(v, at_keys, k_step)), sums_at(sums, s.width),
-               false);
+  multiply_any(count, width, span, sums_of(scores, span), transposed(rows_at(v, first_key * width, s.key_heads * width)),
+               sums_at(sums, width), false);
   for (index i = 0; i < count; ++i) {
-    S* row = sums + i * s.width;
+    S* row = sums + i * width;
     if (range.from[i] < range.to[i]) {
-      for (index c = 0; c < s.width; ++c) row[c] /= total[i];
+      for (index c = 0; c < width; ++c) row[c] /= total[i];
     }
-    convert_elements(row, statistic_of(out.type), element_at(out, s.q_at(b, first + i, h)), out.type, s.width);
+    convert_elements(row, statistic_of(out.type), element_at(out, s.query(b, first + i, h) * width), out.type, width);
   }
 }
 
 template <class S>
 void attention_all(const execution& ex, const view& q, const view& k, const view& v, const view& segment_start, double scale,
                    const view& out, const view& lse) {
-  const attention_shape s(q, k);
+  const attention_shape s(q, k, v);
   const index blocks = (s.queries + query_block - 1) / query_block;
   parallel_for(s.batch * s.heads * blocks, s.work() < parallel_threshold ? 1 : ex.threads, [&](index task) {
     const index b = task / blocks / s.heads, h = task / blocks % s.heads;
@@ -123,7 +124,7 @@ void attention_all(const execution& ex, const view& q, const view& k, const view
 }
 
 inline void attention(const execution& ex, view q, view k, view v, view segment_start, double scale, view out, view lse) {
-  if (q.size() == 0) return;
+  if (out.size() == 0) return;
   if (q.type == dtype::f64) return attention_all<double>(ex, q, k, v, segment_start, scale, out, lse);
   attention_all<float>(ex, q, k, v, segment_start, scale, out, lse);
 }

@@ -8,6 +8,7 @@
 #include "plait/cpu/elementwise.hpp"
 #include "plait/cpu/embedding.hpp"
 #include "plait/cpu/experts.hpp"
+#include "plait/cpu/heads.hpp"
 #include "plait/cpu/loss.hpp"
 #include "plait/cpu/matmul.hpp"
 #include "plait/cpu/memory.hpp"
@@ -48,6 +49,10 @@ inline const backend& cpu_backend() {
       .rope = cpu_detail::rope,
       .attention = cpu_detail::attention,
       .attention_gradient = cpu_detail::attention_gradient,
+      .split_columns = cpu_detail::split_columns,
+      .join_columns = cpu_detail::join_columns,
+      .repeat_heads = cpu_detail::repeat_heads,
+      .repeat_heads_gradient = cpu_detail::repeat_heads_gradient,
       .swiglu = cpu_detail::swiglu,
       .swiglu_gradient = cpu_detail::swiglu_gradient,
       .swiglu_pair = cpu_detail::swiglu_pair,

@@ -15,6 +15,10 @@ template <class X>
 struct rope_verdict {
   static constexpr typed value = typing::row_local(X::layout_type::value, X::rank);
 };
+/// The output: as many heads as q, as wide as v.
+template <class Q, class K, class V>
+using attended_t = result_t<typename Q::element, typename replace_last<typename Q::extents_type, V::extents_type::value[V::rank - 1]>::type,
+                            typename Q::mesh, attention_verdict<Q, K>>;
 /// Everything that attention asks of its operands' types.
 template <class Q, class K, class V, class Segments>
 constexpr bool attention_fits() {
@@ -25,26 +29,29 @@ constexpr bool attention_fits() {
 }
 }  // namespace detail
 
-/// Rotates each head by its position (arXiv 2104.09864, halves as in Hugging Face). cosine, sine: [B, S, d/2], rows as x's.
+/// Rotates each head by its position (arXiv 2104.09864). cosine, sine: [B, S, n], rows as x's; 2 n columns turn, by default the first
+/// in halves as in Hugging Face.
 template <class X, class Table>
-X rope(context& c, const X& x, const Table& cosine, const Table& sine) {
+X rope(context& c, const X& x, const Table& cosine, const Table& sine, rotary_form form = {}) {
   using verdict = detail::rope_verdict<X>;
   if constexpr (detail::accept<typename X::mesh, verdict, X>() &&
                 check::side_inputs_lie_as_their_rows<(!verdict::value.ok() || detail::goes_with<X, Table>(2)), Table, X>::ok) {
-    return X(runtime::rope(c, x.data(), cosine.data(), sine.data()));
+    return X(runtime::rope(c, x.data(), cosine.data(), sine.data(), form));
   } else {
     return x;
   }
 }
 
-/// softmax(scale q k^T) v, each query seeing its own segment up to itself. k and v may have fewer heads (each serves a group).
+/// softmax(scale q k^T) v, each query seeing its own segment up to itself. k and v may have fewer heads (each serves a group); the
+/// output is as wide as v, which need not be as wide as q and k.
 /// segment_start: int32 [B, S], first position of each position's segment.
 template <class Q, class K, class V, class Segments>
 auto attention(context& c, const Q& q, const K& k, const V& v, const Segments& segment_start, double scale) {
+  using result = detail::attended_t<Q, K, V>;
   if constexpr (detail::attention_fits<Q, K, V, Segments>()) {
-    return Q(runtime::attention(c, q.data(), k.data(), v.data(), segment_start.data(), scale, detail::attention_verdict<Q, K>::value.out));
+    return result(runtime::attention(c, q.data(), k.data(), v.data(), segment_start.data(), scale, detail::attention_verdict<Q, K>::value.out));
   } else {
-    return q;
+    return result(q.data());
   }
 }
 

@@ -46,10 +46,6 @@ struct merge_verdict {
   static constexpr typed value = typing::merge_last(X::layout_type::value, X::rank);
 };
 
-/// Result type of an op: element, extents, and the layout a verdict computed.
-template <class E, class Extents, class Mesh, class Verdict>
-using result_t = tensor<E, Extents, typename layout_from<Mesh, Verdict>::type>;
-
 template <class X>
 constexpr int last_extent = X::extents_type::value[X::rank - 1];
 

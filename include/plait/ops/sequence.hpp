@@ -45,11 +45,12 @@ void append(context& c, const sequence_cache<X>& cache, const Y& y) {
 
 /// attention of q [B, Sq, heads, d], which stand at the last Sq positions cached, over all positions cached.
 template <class Q, class K, class V, class Segments>
-Q attention(context& c, const Q& q, const sequence_cache<K>& k, const sequence_cache<V>& v, const sequence_cache<Segments>& segment_start, double scale) {
+auto attention(context& c, const Q& q, const sequence_cache<K>& k, const sequence_cache<V>& v, const sequence_cache<Segments>& segment_start, double scale) {
+  using result = detail::attended_t<Q, K, V>;
   if constexpr (detail::attention_fits<Q, K, V, Segments>()) {
-    return Q(runtime::attention(c, q.data(), k.data(), v.data(), segment_start.data(), scale, detail::attention_verdict<Q, K>::value.out));
+    return result(runtime::attention(c, q.data(), k.data(), v.data(), segment_start.data(), scale, detail::attention_verdict<Q, K>::value.out));
   } else {
-    return q;
+    return result(q.data());
   }
 }
 

@@ -153,6 +153,10 @@ struct layout_from {
   using type = layout_of_code_t<Mesh, code.places, code.order>;
 };
 
+/// Result type of an op: element, extents, and the layout a verdict computed.
+template <class E, class Extents, class Mesh, class Verdict>
+using result_t = tensor<E, Extents, typename layout_from<Mesh, Verdict>::type>;
+
 template <class Extents, int Last>
 struct replace_last;
 template <int... Sizes, int Last>

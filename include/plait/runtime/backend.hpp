@@ -24,6 +24,13 @@ struct adamw_options {
   double gradient_scale = 1;  // clipping factor, applied to the gradient first
 };
 
+/// What the rotary embedding turns of a head: 2 n columns from `first` on, n being what the tables hold; pairs are (i, i + n) or, where
+/// interleaved, (2 i, 2 i + 1). The other columns stay as they are.
+struct rotary_form {
+  std::int64_t first = 0;
+  bool interleaved = false;
+};
+
 struct backend {
   const char* name;
 
@@ -75,13 +82,21 @@ struct backend {
   void (*rms_norm_gradient)(const execution&, view x, view weight, view inverse_rms, view dy, view dx, view dweight);
 
   // attention ------------------------------------------------------------------------------------------------------
-  /// x, y: [B,S,heads,d]; cosine, sine: statistics [B,S,d/2]. Rotates (x[i], x[i+d/2]); inverse turns the other way.
-  void (*rope)(const execution&, view x, view cosine, view sine, bool inverse, view y);
-  /// q [B,Sq,Hq,d], k, v [B,Skv,Hkv,d], Hq a multiple of Hkv, out as q. Query i stands at key position i + Skv - Sq and
+  /// x, y: [B,S,heads,d]; cosine, sine: statistics [B,S,n], 2 n <= d. Turns the pairs that the form names; inverse: the other way.
+  void (*rope)(const execution&, view x, view cosine, view sine, rotary_form, bool inverse, view y);
+  /// q [B,Sq,Hq,d], k [B,Skv,Hkv,d], v [B,Skv,Hkv,d'], Hq a multiple of Hkv, out [B,Sq,Hq,d']. Query i stands at key position i + Skv - Sq and
   /// sees keys [segment_start[b, that position], that position]; segment_start is i32 [B,Skv]. lse: statistics [B,Hq,Sq].
   void (*attention)(const execution&, view q, view k, view v, view segment_start, double scale, view out, view lse);
   void (*attention_gradient)(const execution&, view q, view k, view v, view segment_start, double scale, view out, view lse,
                              view dout, view dq, view dk, view dv);
+
+  // columns and heads ----------------------------------------------------------------------------------------------
+  /// a[r,:] = the first columns of x[r,:], b[r,:] the others; and the way back. Either part may be null where x is split.
+  void (*split_columns)(const execution&, view x, view a, view b);
+  void (*join_columns)(const execution&, view a, view b, view x);
+  /// x [R,h,d], y [R,H,d]: y[:,j,:] = x[:,(first + j) / times,:]. The gradient sums over the copies.
+  void (*repeat_heads)(const execution&, view x, std::int64_t first, std::int64_t times, view y);
+  void (*repeat_heads_gradient)(const execution&, view dy, std::int64_t first, std::int64_t times, view dx);
 
   // gated activation -----------------------------------------------------------------------------------------------
   /// packed [R,2F] holds gate then up: y[R,F] = silu(gate) * up.

@@ -1,25 +1,35 @@
 #pragma once
 // Run-time halves of rotary position embedding and attention.
+#include <array>
+
 #include "plait/runtime/op_dense.hpp"
 
 namespace plait::inline v0_1::runtime {
 
-/// cosine and sine are [B, S, d/2] for the local rows.
-inline array rope(context& c, const array& x, const array& cosine, const array& sine) {
+/// cosine and sine are [B, S, n] for the local rows; 2 n columns turn.
+inline array rope(context& c, const array& x, const array& cosine, const array& sine, rotary_form form) {
+  if (form.first < 0 || form.first + 2 * cosine.local.extent[2] > x.local.extent[3])
+    throw std::invalid_argument("plait[extent-mismatch]: rope: more columns are to turn than a head has");
   array y = make_array(c, x.type(), x.rank(), x.local.extent, x.global, x.layout);
-  c.ops->rope(c.exec, x.local, cosine.local, sine.local, false, y.local);
+  c.ops->rope(c.exec, x.local, cosine.local, sine.local, form, false, y.local);
   if (!wants_gradient(c, x)) return y;
   track(y);
-  c.recording->push([x_slot = x.gradient, cosine, sine, dy = y.gradient](context& b) {
+  c.recording->push([x_slot = x.gradient, cosine, sine, form, dy = y.gradient](context& b) {
     if (!dy->filled) return;
-    contribute(b, x_slot, [&](view dx) { b.ops->rope(b.exec, dy->local, cosine.local, sine.local, true, dx); });
+    contribute(b, x_slot, [&](view dx) { b.ops->rope(b.exec, dy->local, cosine.local, sine.local, form, true, dx); });
   });
   return y;
 }
 
+/// Extents of attention's output: those of the queries, as wide as the values.
+inline std::array<std::int64_t, max_rank> with_width(const std::int64_t* extent, const array& v) {
+  return {extent[0], extent[1], extent[2], v.global[3]};
+}
+
 inline array attention(context& c, const array& q, const array& k, const array& v, const array& segment_start, double scale,
                        const layout_value& layout) {
-  array y = make_array(c, q.type(), q.rank(), q.local.extent, q.global, layout);
+  if (q.global[3] != k.global[3]) throw std::invalid_argument("plait[extent-mismatch]: attention: keys are not as wide as queries");
+  array y = make_array(c, q.type(), q.rank(), with_width(q.local.extent, v).data(), with_width(q.global, v).data(), layout);
   const std::int64_t rows[3] = {q.local.extent[0], q.local.extent[2], q.local.extent[1]};
   array lse = make_array(c, statistic_of(q.type()), 3, rows, rows, layout);
   c.ops->attention(c.exec, q.local, k.local, v.local, segment_start.local, scale, y.local, lse.local);

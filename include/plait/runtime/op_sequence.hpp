@@ -1,6 +1,6 @@
 #pragma once
 // Run-time halves of what works along the sequence: memory that grows by position, attention over it, the last position of a row.
-#include "plait/runtime/op_dense.hpp"
+#include "plait/runtime/op_attention.hpp"
 
 namespace plait::inline v0_1::runtime {
 
@@ -47,7 +47,7 @@ inline array attention(context& c, const array& q, const growing_sequence& k, co
   if (wants_gradient(c, q)) throw std::logic_error("plait: attention over a cache has no backward; call it without a tape");
   if (k.length != v.length || k.length != segment_start.length || k.length < q.local.extent[1])
     throw std::logic_error("plait: attention over a cache: keys, values and segments of all positions, the queries' own too, are appended first");
-  array y = make_array(c, q.type(), q.rank(), q.local.extent, q.global, layout);
+  array y = make_array(c, q.type(), q.rank(), with_width(q.local.extent, v.all).data(), with_width(q.global, v.all).data(), layout);
   view from = q.local, to = y.local;
   from.extent[0] = to.extent[0] = 1;
   for (std::int64_t b = 0; b < q.local.extent[0]; ++b) {

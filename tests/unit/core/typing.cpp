@@ -229,6 +229,41 @@ constexpr int wrong_reshapes() {
   wrong += differing(x, merged, [](const layout_value& v) { return typing::merge_last(v, 3); });
   return wrong;
 }
+/// x[B, heads, d].
+constexpr int wrong_heads() {
+  int wrong = 0;
+  constexpr const char* x[] = {"R", "I", "S0", "S1", "S2", "Q1", "P", "M", "V"};
+  constexpr const char* parts[] = {"R", "I", "S0", "S1", "!row", "Q1", "P", "!gradient", "V"};
+  wrong += differing(x, parts, [](const layout_value& v) { return typing::split_columns(v, 3); });
+  constexpr const char* joined[9][9] = {
+      //            R             I             S(B)          S(heads)      S(d)          Q(heads)      P             PMax         Ragged
+      /* R      */ {"R",          "!invariant", "!layout",    "!layout",    "!row",       "!layout",    "!replicate", "!gradient", "!layout"},
+      /* I      */ {"!invariant", "I",          "!invariant", "!invariant", "!row",       "!invariant", "!invariant", "!gradient", "!invariant"},
+      /* S(B)   */ {"!layout",    "!invariant", "S0",         "!layout",    "!row",       "!layout",    "!replicate", "!gradient", "!layout"},
+      /* S(h)   */ {"!layout",    "!invariant", "!layout",    "S1",         "!row",       "!layout",    "!replicate", "!gradient", "!layout"},
+      /* S(d)   */ {"!row",       "!row",       "!row",       "!row",       "!row",       "!row",       "!row",       "!gradient", "!row"},
+      /* Q(h)   */ {"!layout",    "!invariant", "!layout",    "!layout",    "!row",       "Q1",         "!replicate", "!gradient", "!layout"},
+      /* P      */ {"!replicate", "!invariant", "!replicate", "!replicate", "!row",       "!replicate", "P",          "!gradient", "!replicate"},
+      /* PMax   */ {"!gradient",  "!gradient",  "!gradient",  "!gradient",  "!gradient",  "!gradient",  "!gradient",  "!gradient", "!gradient"},
+      /* Ragged */ {"!layout",    "!invariant", "!layout",    "!layout",    "!row",       "!layout",    "!replicate", "!gradient", "V"},
+  };
+  wrong += differing(x, x, joined, [](const layout_value& a, const layout_value& b) { return typing::join_columns(a, b, 3); });
+  constexpr const char* wanted[] = {"R", "I", "S0", "S1", "P"};
+  constexpr const char* repeated[9][5] = {
+      //            R             I             S(B)          S(heads)      P
+      /* R      */ {"R",          "!invariant", "!layout",    "S1",         "!layout"},
+      /* I      */ {"!invariant", "I",          "!invariant", "!invariant", "!invariant"},
+      /* S(B)   */ {"!layout",    "!invariant", "S0",         "!layout",    "!layout"},
+      /* S(h)   */ {"!layout",    "!invariant", "!layout",    "S1",         "!layout"},
+      /* S(d)   */ {"!row",       "!row",       "!row",       "!row",       "!row"},
+      /* Q(h)   */ {"!reshape",   "!reshape",   "!reshape",   "!reshape",   "!reshape"},
+      /* P      */ {"!layout",    "!invariant", "!layout",    "!layout",    "P"},
+      /* PMax   */ {"!gradient",  "!gradient",  "!gradient",  "!gradient",  "!gradient"},
+      /* Ragged */ {"!layout",    "!invariant", "!layout",    "!layout",    "!layout"},
+  };
+  wrong += differing(x, wanted, repeated, [](const layout_value& a, const layout_value& b) { return typing::repeat_heads(a, 3, b); });
+  return wrong;
+}
 constexpr int wrong_attention() {
   constexpr const char* q[] = {"R", "I", "S0", "S1", "S2", "S3", "P", "M"};
   constexpr const char* cell[8][8] = {
@@ -377,6 +412,7 @@ TEST_CASE("typing: rows: norm, softmax, packed gate") {
 TEST_CASE("typing: sums, maxima, reshapes") {
   PLAIT_TWICE(wrong_reductions);
   PLAIT_TWICE(wrong_reshapes);
+  PLAIT_TWICE(wrong_heads);
 }
 TEST_CASE("typing: attention") { PLAIT_TWICE(wrong_attention); }
 TEST_CASE("typing: dispatch and combine") {

@@ -8,20 +8,21 @@ using namespace cpu_test;
 namespace {
 
 struct problem {
-  i64 B, Sq, Skv, Hq, Hkv, d;
+  i64 B, Sq, Skv, Hq, Hkv, d, dv;
   tensor q, k, v, segments;
   double scale;
 
-  problem(dtype type, i64 b, i64 sq, i64 skv, i64 hq, i64 hkv, i64 width)
+  problem(dtype type, i64 b, i64 sq, i64 skv, i64 hq, i64 hkv, i64 width, i64 value_width = 0)
       : B(b),
         Sq(sq),
         Skv(skv),
         Hq(hq),
         Hkv(hkv),
         d(width),
+        dv(value_width > 0 ? value_width : width),
         q(random(type, {b, sq, hq, width}, -2, 2)),
         k(random(type, {b, skv, hkv, width}, -2, 2)),
-        v(random(type, {b, skv, hkv, width}, -2, 2)),
+        v(random(type, {b, skv, hkv, dv}, -2, 2)),
         segments(dtype::i32, {b, skv}),
         scale(1 / std::sqrt(static_cast<double>(width))) {
     for (i64 i = 0; i < b; ++i) {
@@ -32,7 +33,7 @@ struct problem {
       }
     }
   }
-  tensor out() const { return tensor(q.type, q.extent); }
+  tensor out() const { return tensor(q.type, {B, Sq, Hq, dv}); }
   tensor lse() const { return tensor(statistic_of(q.type), {B, Hq, Sq}); }
 
   void run(tensor& o, tensor& l, int threads = 1) {
@@ -41,7 +42,7 @@ struct problem {
     cpu.attention(ex, q.v(), k.v(), v.v(), segments.v(), scale, o.v(), l.v());
   }
   void reference(std::vector<double>& o, std::vector<double>& l) const {
-    o.assign(static_cast<std::size_t>(q.size()), 0);
+    o.assign(static_cast<std::size_t>(B * Sq * Hq * dv), 0);
     l.assign(static_cast<std::size_t>(B * Hq * Sq), -INFINITY);
     for (i64 b = 0; b < B; ++b) {
       for (i64 h = 0; h < Hq; ++h) {
@@ -60,12 +61,12 @@ struct problem {
           }
           if (p.empty()) continue;
           l[static_cast<std::size_t>((b * Hq + h) * Sq + i)] = std::log(total);
-          for (i64 c = 0; c < d; ++c) {
+          for (i64 c = 0; c < dv; ++c) {
             double sum = 0;
             for (i64 j = start; j <= position; ++j) {
-              sum += p[static_cast<std::size_t>(j - start)] / total * v[((b * Skv + j) * Hkv + hk) * d + c];
+              sum += p[static_cast<std::size_t>(j - start)] / total * v[((b * Skv + j) * Hkv + hk) * dv + c];
             }
-            o[static_cast<std::size_t>(((b * Sq + i) * Hq + h) * d + c)] = sum;
+            o[static_cast<std::size_t>(((b * Sq + i) * Hq + h) * dv + c)] = sum;
           }
         }
       }
@@ -78,40 +79,44 @@ struct problem {
 TEST_CASE("cpu attention: segments, grouped heads, fewer queries than keys, against a double reference") {
   for (dtype type : float_types) {
     for (auto [sq, skv] : {std::pair<i64, i64>{6, 6}, {3, 9}, {1, 20}, {70, 150}, {130, 130}}) {
-      problem p(type, 2, sq, skv, 4, 2, 8);
-      tensor out = p.out(), lse = p.lse();
-      p.run(out, lse);
-      std::vector<double> o, l;
-      p.reference(o, l);
-      check_close(out, o, tolerance(type) * 2);
-      check_close(lse, l, type == dtype::f64 ? 1e-13 : 1e-5);
-      tensor without = p.out();
-      cpu.attention(plain, p.q.v(), p.k.v(), p.v.v(), p.segments.v(), p.scale, without.v(), view{});
-      CHECK(same_bytes(out, without));
+      for (const i64 wide : {8, 5, 11}) {
+        problem p(type, 2, sq, skv, 4, 2, 8, wide);
+        tensor out = p.out(), lse = p.lse();
+        p.run(out, lse);
+        std::vector<double> o, l;
+        p.reference(o, l);
+        check_close(out, o, tolerance(type) * 2);
+        check_close(lse, l, type == dtype::f64 ? 1e-13 : 1e-5);
+        tensor without = p.out();
+        cpu.attention(plain, p.q.v(), p.k.v(), p.v.v(), p.segments.v(), p.scale, without.v(), view{});
+        CHECK(same_bytes(out, without));
+      }
     }
   }
 }
 
 TEST_CASE("cpu attention: gradients against finite differences") {
   for (auto [sq, skv, hq, hkv] : {std::array<i64, 4>{5, 5, 2, 2}, {3, 7, 4, 2}, {4, 4, 3, 1}}) {
-    problem p(dtype::f64, 2, sq, skv, hq, hkv, 4);
-    tensor out = p.out(), lse = p.lse(), dout = random(dtype::f64, p.q.extent);
-    const auto loss = [&] {
-      p.run(out, lse);
-      return weighted_sum(out, dout);
-    };
-    loss();
-    tensor dq(dtype::f64, p.q.extent), dk(dtype::f64, p.k.extent), dv(dtype::f64, p.v.extent);
-    for (tensor* t : {&dq, &dk, &dv}) t->fill(77);
-    cpu.attention_gradient(plain, p.q.v(), p.k.v(), p.v.v(), p.segments.v(), p.scale, out.v(), lse.v(), dout.v(), dq.v(), dk.v(),
-                           dv.v());
-    tensor only(dtype::f64, p.q.extent);
-    cpu.attention_gradient(plain, p.q.v(), p.k.v(), p.v.v(), p.segments.v(), p.scale, out.v(), lse.v(), dout.v(), only.v(),
-                           view{}, view{});
-    CHECK(same_bytes(only, dq));
-    check_gradient(p.q, dq, loss);
-    check_gradient(p.k, dk, loss);
-    check_gradient(p.v, dv, loss);
+    for (const i64 wide : {4, 3, 6}) {
+      problem p(dtype::f64, 2, sq, skv, hq, hkv, 4, wide);
+      tensor out = p.out(), lse = p.lse(), dout = random(dtype::f64, out.extent);
+      const auto loss = [&] {
+        p.run(out, lse);
+        return weighted_sum(out, dout);
+      };
+      loss();
+      tensor dq(dtype::f64, p.q.extent), dk(dtype::f64, p.k.extent), dv(dtype::f64, p.v.extent);
+      for (tensor* t : {&dq, &dk, &dv}) t->fill(77);
+      cpu.attention_gradient(plain, p.q.v(), p.k.v(), p.v.v(), p.segments.v(), p.scale, out.v(), lse.v(), dout.v(), dq.v(), dk.v(),
+                             dv.v());
+      tensor only(dtype::f64, p.q.extent);
+      cpu.attention_gradient(plain, p.q.v(), p.k.v(), p.v.v(), p.segments.v(), p.scale, out.v(), lse.v(), dout.v(), only.v(),
+                             view{}, view{});
+      CHECK(same_bytes(only, dq));
+      check_gradient(p.q, dq, loss);
+      check_gradient(p.k, dk, loss);
+      check_gradient(p.v, dv, loss);
+    }
   }
 }
 
@@ -180,31 +185,67 @@ TEST_CASE("cpu attention: queries that see nothing, wild segment starts, empty s
   }
 }
 
-TEST_CASE("cpu rope: forward, inverse and in place") {
-  for (dtype type : float_types) {
-    tensor x = random(type, {2, 3, 2, 6}), cosine(statistic_of(type), {2, 3, 3}), sine(statistic_of(type), {2, 3, 3}),
-           y(type, x.extent);
-    for (i64 i = 0; i < cosine.size(); ++i) {
-      const double angle = uniform(-3, 3);
-      cosine.set(i, std::cos(angle));
-      sine.set(i, std::sin(angle));
-    }
-    std::vector<double> want(static_cast<std::size_t>(x.size()));
-    for (i64 p = 0; p < 6; ++p) {
-      for (i64 h = 0; h < 2; ++h) {
-        for (i64 i = 0; i < 3; ++i) {
-          const i64 at = (p * 2 + h) * 6 + i;
-          want[static_cast<std::size_t>(at)] = x[at] * cosine[p * 3 + i] - x[at + 3] * sine[p * 3 + i];
-          want[static_cast<std::size_t>(at + 3)] = x[at + 3] * cosine[p * 3 + i] + x[at] * sine[p * 3 + i];
+TEST_CASE("cpu rope: halves and pairs, of all columns or some, inverse and in place") {
+  constexpr i64 width = 9, half = 3;
+  for (dtype type : float_types)
+    for (const bool interleaved : {false, true})
+      for (const i64 first : {0, 2, 3}) {
+        tensor x = random(type, {2, 3, 2, width}), cosine(statistic_of(type), {2, 3, half}), sine(statistic_of(type), {2, 3, half}),
+               y(type, x.extent);
+        for (i64 i = 0; i < cosine.size(); ++i) {
+          const double angle = uniform(-3, 3);
+          cosine.set(i, std::cos(angle));
+          sine.set(i, std::sin(angle));
         }
+        std::vector<double> want;
+        for (i64 i = 0; i < x.size(); ++i) want.push_back(x[i]);
+        for (i64 row = 0; row < 12; ++row)
+          for (i64 i = 0; i < half; ++i) {
+            const i64 a = row * width + first + (interleaved ? 2 * i : i), b = interleaved ? a + 1 : a + half, t = row / 2 * half + i;
+            want[static_cast<std::size_t>(a)] = x[a] * cosine[t] - x[b] * sine[t];
+            want[static_cast<std::size_t>(b)] = x[b] * cosine[t] + x[a] * sine[t];
+          }
+        const rotary_form form{first, interleaved};
+        cpu.rope(plain, x.v(), cosine.v(), sine.v(), form, false, y.v());
+        check_close(y, want, tolerance(type));
+        tensor back(type, x.extent), here = x;
+        cpu.rope(plain, y.v(), cosine.v(), sine.v(), form, true, back.v());
+        check_close(back, x, tolerance(type) * 2);
+        cpu.rope(plain, here.v(), cosine.v(), sine.v(), form, false, here.v());
+        CHECK(same_bytes(here, y));
       }
+}
+
+TEST_CASE("cpu columns: taken apart and put together") {
+  for (dtype type : float_types)
+    for (const i64 rows : {0, 1, 5}) {
+      tensor x = random(type, {rows, 7});
+      tensor a(type, {rows, 3}), b(type, {rows, 4}), only(type, {rows, 4}), y(type, x.extent);
+      cpu.split_columns(plain, x.v(), a.v(), b.v());
+      for (i64 r = 0; r < rows; ++r)
+        for (i64 i = 0; i < 7; ++i) CHECK((i < 3 ? a[r * 3 + i] : b[r * 4 + i - 3]) == x[r * 7 + i]);
+      cpu.split_columns(plain, x.v(), view{}, only.v());
+      CHECK(same_bytes(only, b));
+      cpu.join_columns(plain, a.v(), b.v(), y.v());
+      CHECK(same_bytes(x, y));
     }
-    cpu.rope(plain, x.v(), cosine.v(), sine.v(), false, y.v());
-    check_close(y, want, tolerance(type));
-    tensor back(type, x.extent), here = x;
-    cpu.rope(plain, y.v(), cosine.v(), sine.v(), true, back.v());
-    check_close(back, x, tolerance(type) * 2);
-    cpu.rope(plain, here.v(), cosine.v(), sine.v(), false, here.v());
-    CHECK(same_bytes(here, y));
-  }
+}
+
+TEST_CASE("cpu repeat_heads: from any first copy on, and its gradient") {
+  for (dtype type : float_types)
+    for (auto [have, times, first, take] : {std::array<i64, 4>{1, 4, 0, 4}, {1, 8, 3, 2}, {2, 3, 0, 6}, {2, 3, 1, 4}, {3, 1, 0, 3}, {3, 2, 4, 2}, {2, 3, 0, 0}}) {
+      tensor x = random(type, {5, have, 3}), y(type, {5, take, 3}), dy = random(type, {5, take, 3}), dx(type, {5, have, 3});
+      cpu.repeat_heads(plain, x.v(), first, times, y.v());
+      std::vector<double> want(static_cast<std::size_t>(dx.size()));
+      for (i64 r = 0; r < 5; ++r)
+        for (i64 j = 0; j < take; ++j)
+          for (i64 i = 0; i < 3; ++i) {
+            const i64 from = (r * have + (first + j) / times) * 3 + i, to = (r * take + j) * 3 + i;
+            CHECK(y[to] == x[from]);
+            want[static_cast<std::size_t>(from)] += dy[to];
+          }
+      dx.fill(77);
+      cpu.repeat_heads_gradient(plain, dy.v(), first, times, dx.v());
+      check_close(dx, want, tolerance(type) * 2);
+    }
 }

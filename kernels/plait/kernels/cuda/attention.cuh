@@ -6,15 +6,19 @@ namespace plait::inline v0_1::cuda {
 
 struct attention_shape {
   index batch, queries, keys, heads, key_heads, group;
-  int width;
+  int width, value_width;  // of queries and keys, of values and the output
 
-  attention_shape(const view& q, const view& k)
+  attention_shape(const view& q, const view& k, const view& v)
       : batch(q.extent[0]), queries(q.extent[1]), keys(k.extent[1]), heads(q.extent[2]), key_heads(k.extent[2]),
-        group(key_heads > 0 ? heads / key_heads : 1), width(static_cast<int>(q.extent[3])) {}
+        group(key_heads > 0 ? heads / key_heads : 1), width(static_cast<int>(q.extent[3])), value_width(static_cast<int>(v.extent[3])) {}
   __device__ index q_at(index b, index i, index h) const { return ((b * queries + i) * heads + h) * width; }
   __device__ index k_at(index b, index j, index h) const { return ((b * keys + j) * key_heads + h) * width; }
   __device__ index q_step() const { return heads * width; }
   __device__ index k_step() const { return key_heads * width; }
+  __device__ index out_at(index b, index i, index h) const { return ((b * queries + i) * heads + h) * value_width; }
+  __device__ index v_at(index b, index j, index h) const { return ((b * keys + j) * key_heads + h) * value_width; }
+  __device__ index out_step() const { return heads * value_width; }
+  __device__ index v_step() const { return key_heads * value_width; }
   /// One block a tile of rows, head and batch row.
   dim3 grid(index rows, int tile, index of_heads) const {
     return dim3(blocks_for(rows, tile, 0x7fffffff), static_cast<unsigned>(of_heads), static_cast<unsigned>(batch));
@@ -84,7 +88,7 @@ struct gradient_inputs {
   const float *lse, *delta;
 };
 
-// bf16 on the tensor cores (attention_mma.cu); false where it does not fit: then the plain kernels serve.
+// bf16 on the tensor cores (attention_mma.cu), keys as wide as values; false where it does not fit: then the plain kernels serve.
 bool mma_attention(queue& on, const attention_shape& s, const view& q, const view& k, const view& v, const int* segments, float scale,
                    const view& out, float* lse);
 bool mma_attention_gradient(queue& on, const attention_shape& s, const view& q, const view& k, const view& v, const int* segments,

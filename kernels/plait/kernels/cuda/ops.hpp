@@ -24,7 +24,7 @@ void swiglu_pair(const execution&, view gate, view up, view y);
 void swiglu_pair_gradient(const execution&, view gate, view up, view dy, view dgate, view dup);
 void gate_rows(const execution&, view x, view gate, view y);
 void gate_rows_gradient(const execution&, view x, view gate, view dy, view dx, view dgate);
-void rope(const execution&, view x, view cosine, view sine, bool inverse, view y);
+void rope(const execution&, view x, view cosine, view sine, rotary_form form, bool inverse, view y);
 void adamw(const execution&, view master, view gradient, view moment1, view moment2, const adamw_options&);
 void sum_of_squares(const execution&, view x, view total);
 
@@ -46,6 +46,12 @@ void embedding_gradient(const execution&, view ids, view dy, std::int64_t first,
 void attention(const execution&, view q, view k, view v, view segment_start, double scale, view out, view lse);
 void attention_gradient(const execution&, view q, view k, view v, view segment_start, double scale, view out, view lse, view dout, view dq,
                         view dk, view dv);
+
+// heads.cu
+void split_columns(const execution&, view x, view a, view b);
+void join_columns(const execution&, view a, view b, view x);
+void repeat_heads(const execution&, view x, std::int64_t first, std::int64_t times, view y);
+void repeat_heads_gradient(const execution&, view dy, std::int64_t first, std::int64_t times, view dx);
 
 // experts.cu
 void router(const execution&, view logits, bool normalise, view probabilities, view ids, view scores);
