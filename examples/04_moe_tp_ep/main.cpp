@@ -60,7 +60,7 @@ void train_once(pl::context& c, result& r) {
   store.enter_unit(c, 1, -1);  // unit 0 is the embedding
   const auto h = pl::enter<region>(c, pl::normalise(c, x, weight<"norm.weight">(store), 1e-6));
   const auto up = weight<"experts.gate_up">(store);
-  const auto routed = pl::route(c, pl::project(c, h, weight<"router.weight">(store)), 2, true);
+  const auto routed = pl::route(c, pl::project(c, h, weight<"router.weight">(store)), 2, {.normalise = true});
   const auto rows = pl::dispatch(c, h, routed, up);  // those of this rank's experts
   const auto inside = pl::project_experts(c, pl::swiglu(c, pl::project_experts(c, rows, up)), weight<"experts.down">(store));
   const auto experts = pl::combine(c, inside, routed, h);

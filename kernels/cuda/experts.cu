@@ -12,21 +12,75 @@ namespace {
 inline constexpr int token_warps = 4;  // tokens a block: a warp each
 inline constexpr unsigned all_lanes = ~0u;
 
-/// Shared memory of a warp: logits [E], probabilities [E].
+/// router_options in float32, as kernels read them.
+struct route_numbers {
+  router_scoring scoring;
+  bool normalise, by_logits, two_best;
+  float smallest_sum, epsilon, factor, nearness;
+  int groups, kept_groups;
+
+  explicit route_numbers(const router_options& o, bool biased)
+      : scoring(o.scoring), normalise(o.normalise), by_logits(!biased && (o.groups == 1 || o.worth == group_worth::best)),
+        two_best(o.worth == group_worth::two_best), smallest_sum(static_cast<float>(o.smallest_sum)), epsilon(static_cast<float>(o.epsilon)),
+        factor(static_cast<float>(o.factor)), nearness(static_cast<float>(o.nearness)), groups(o.groups), kept_groups(o.kept_groups) {}
+  __device__ float divisor(float sum) const { return normalise ? (sum > smallest_sum ? sum : smallest_sum) + epsilon : 1.0f; }
+};
+
+/// Is logit l near the chosen one m? 0 / 0 is near.
+__device__ __forceinline__ bool near_logit(float l, float m, float nearness) {
+  const float size = fabsf(l);
+  return !((m - l) / (size > m ? size : m) > nearness);
+}
+/// The share of the j-th chosen expert in the softmax over the logits near it; a warp together. `first`: the first choice, left out
+/// of the second mixture.
 template <class T>
-__global__ void __launch_bounds__(32 * token_warps) router_kernel(const T* logits, bool normalise, float* probabilities, int* ids,
-                                                                  T* scores, index tokens, int experts, int k, unsigned long long* faults) {
+__device__ __forceinline__ float mixture_share(const T* logits, int experts, int chosen, int first, int j, float nearness, int lane) {
+  const float m = convert<float>(logits[chosen]);
+  float total = 0;
+  for (int e = lane; e < experts; e += 32) {
+    const float l = convert<float>(logits[e]);
+    if (!(j == 1 && e == first) && near_logit(l, m, nearness)) total += expf(l - m);
+  }
+  return 1.0f / over_warp(total, plus{});
+}
+
+/// Minus infinity for the experts outside of the best groups; ties between groups to the lower one. A warp together.
+__device__ __forceinline__ void keep_groups(float* choice, float* worth, int experts, const route_numbers& o, int lane) {
+  const int size = experts / o.groups;
+  for (int g = lane; g < o.groups; g += 32) {
+    float first = -INFINITY, second = -INFINITY;
+    for (int e = g * size; e < (g + 1) * size; ++e) {
+      if (choice[e] > first) second = first, first = choice[e];
+      else if (choice[e] > second) second = choice[e];
+    }
+    worth[g] = o.two_best ? first + second : first;
+  }
+  __syncwarp();
+  for (int g = lane; g < o.groups; g += 32) {
+    int better = 0;
+    for (int h = 0; h < o.groups; ++h) better += worth[h] > worth[g] || (worth[h] == worth[g] && h < g) ? 1 : 0;
+    if (better < o.kept_groups) continue;
+    for (int e = g * size; e < (g + 1) * size; ++e) choice[e] = -INFINITY;
+  }
+  __syncwarp();
+}
+
+/// Shared memory of a warp: what the choice goes by [E], probabilities [E], the groups' worth [groups].
+template <class T>
+__global__ void __launch_bounds__(32 * token_warps) router_kernel(const T* logits, const float* bias, route_numbers o, float* probabilities,
+                                                                  int* ids, T* scores, index tokens, int experts, int k,
+                                                                  unsigned long long* faults) {
   extern __shared__ float shared[];
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   const index t = static_cast<index>(blockIdx.x) * token_warps + warp;
   if (t >= tokens) return;
-  float* const l = shared + static_cast<index>(warp) * 2 * experts;
-  float* const p = l + experts;
+  float* const choice = shared + static_cast<index>(warp) * (2 * experts + o.groups);
+  float* const p = choice + experts;
   float largest = -INFINITY;
   bool finite = true;
   for (int e = lane; e < experts; e += 32) {
     const float a = convert<float>(logits[t * experts + e]);
-    l[e] = a;
+    choice[e] = a;
     finite = finite && a - a == 0.0f;
     largest = a > largest ? a : largest;
   }
@@ -40,39 +94,52 @@ __global__ void __launch_bounds__(32 * token_warps) router_kernel(const T* logit
     }
     return;
   }
-  largest = over_warp(largest, larger{});
-  float total = 0;
-  for (int e = lane; e < experts; e += 32) total += p[e] = expf(l[e] - largest);
-  total = over_warp(total, plus{});
+  if (o.scoring == router_scoring::sigmoid) {
+    for (int e = lane; e < experts; e += 32) p[e] = 1.0f / (1.0f + expf(-choice[e]));
+  } else {
+    largest = over_warp(largest, larger{});
+    float total = 0;
+    for (int e = lane; e < experts; e += 32) total += p[e] = expf(choice[e] - largest);
+    total = over_warp(total, plus{});
+    for (int e = lane; e < experts; e += 32) p[e] /= total;
+  }
   for (int e = lane; e < experts; e += 32) {
-    p[e] /= total;
     if (probabilities != nullptr) probabilities[t * experts + e] = p[e];
+    if (!o.by_logits) choice[e] = p[e] + (bias != nullptr ? bias[e] : 0.0f);
   }
   __syncwarp();
+  if (o.groups > 1) keep_groups(choice, p + experts, experts, o, lane);
   float kept = 0;
+  int first = -1;
   for (int j = 0; j < k; ++j) {
     float best = -INFINITY;
     int at = experts;
     for (int e = lane; e < experts; e += 32)
-      if (l[e] > best) best = l[e], at = e;
+      if (choice[e] > best) best = choice[e], at = e;
     for (int step = 16; step > 0; step /= 2) {
       const float other = __shfl_xor_sync(all_lanes, best, step);
       const int other_at = __shfl_xor_sync(all_lanes, at, step);
       if (other > best || (other == best && other_at < at)) best = other, at = other_at;
     }
     const bool found = at < experts;
-    if (found) kept += p[at];
+    if (j == 0) first = at;
+    if (found && o.scoring == router_scoring::sparsemixer) {
+      const float share = mixture_share(logits + t * experts, experts, at, first, j, o.nearness, lane);
+      kept += share;
+      if (lane == 0) p[at] = share;  // p has been written out
+    } else if (found) {
+      kept += p[at];
+    }
     if (lane == 0) {
       ids[t * k + j] = found ? at : -1;
-      if (found) l[at] = -INFINITY;
+      if (found) choice[at] = -INFINITY;
     }
     __syncwarp();
   }
   if (scores == nullptr) return;
   for (int j = lane; j < k; j += 32) {
     const int e = ids[t * k + j];  // written by lane 0 of this warp, before the barrier
-    const float score = e >= 0 ? p[e] : 0.0f;
-    scores[t * k + j] = convert<T>(normalise ? score / kept : score);
+    scores[t * k + j] = convert<T>((e >= 0 ? p[e] : 0.0f) / o.divisor(kept) * o.factor);
   }
 }
 
@@ -87,7 +154,7 @@ __device__ __forceinline__ void softmax_gradient(const float* p, const float* d,
 
 template <class T>
 __global__ void __launch_bounds__(32 * token_warps) router_gradient_kernel(const float* probabilities, const int* ids, const T* dscores,
-                                                                           bool normalise, T* dlogits, index tokens, int experts, int k) {
+                                                                           route_numbers o, T* dlogits, index tokens, int experts, int k) {
   extern __shared__ float shared[];
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   const index t = static_cast<index>(blockIdx.x) * token_warps + warp;
@@ -105,15 +172,61 @@ __global__ void __launch_bounds__(32 * token_warps) router_gradient_kernel(const
   kept = over_warp(kept, plus{});
   mean = over_warp(mean, plus{});
   __syncwarp();
-  if (kept > 0.0f)  // a row that raised nan_router_logits has zero probabilities and no gradient
+  if (kept > 0.0f) {  // a row that raised nan_router_logits has zero probabilities and no gradient
+    const float by = o.divisor(kept);
+    const float common = o.normalise && kept >= o.smallest_sum ? mean / by : 0.0f;  // a floor does not follow the sum
     for (int j = lane; j < k; j += 32) {
       const int e = ids[t * k + j];
       if (e < 0 || e >= experts) continue;
-      const float ds = convert<float>(dscores[t * k + j]);
-      d[e] += normalise ? (ds - mean / kept) / kept : ds;
+      d[e] += (convert<float>(dscores[t * k + j]) - common) / by * o.factor;
     }
+  }
   __syncwarp();
-  softmax_gradient(p, d, dlogits + t * experts, experts, lane);
+  if (o.scoring == router_scoring::sigmoid) {
+    for (int e = lane; e < experts; e += 32) dlogits[t * experts + e] = convert<T>(d[e] * p[e] * (1.0f - p[e]));
+  } else {
+    softmax_gradient(p, d, dlogits + t * experts, experts, lane);
+  }
+}
+
+/// Two choices a token, each the softmax over the logits near it.
+template <class T>
+__global__ void __launch_bounds__(32 * token_warps) mixture_gradient_kernel(const T* logits, const float* probabilities, const int* ids,
+                                                                            const T* dscores, route_numbers o, T* dlogits, index tokens,
+                                                                            int experts) {
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  const index t = static_cast<index>(blockIdx.x) * token_warps + warp;
+  if (t >= tokens) return;
+  const T* const l = logits + t * experts;
+  T* const out = dlogits + t * experts;
+  const int chosen[2] = {ids[2 * t], ids[2 * t + 1]};
+  const auto valid = [experts](int e) { return e >= 0 && e < experts; };
+  const bool any = (valid(chosen[0]) && probabilities[t * experts + chosen[0]] > 0.0f) ||
+                   (valid(chosen[1]) && probabilities[t * experts + chosen[1]] > 0.0f);
+  if (!any) {  // a row that raised nan_router_logits
+    for (int e = lane; e < experts; e += 32) out[e] = convert<T>(0.0f);
+    return;
+  }
+  float share[2] = {0, 0}, at[2] = {0, 0}, draw[2] = {0, 0};
+  for (int j = 0; j < 2; ++j)
+    if (valid(chosen[j])) {
+      share[j] = mixture_share(l, experts, chosen[j], chosen[0], j, o.nearness, lane);
+      at[j] = convert<float>(l[chosen[j]]);
+      draw[j] = convert<float>(dscores[2 * t + j]);
+    }
+  const float kept = share[0] + share[1], by = o.divisor(kept);
+  const float common = o.normalise && kept >= o.smallest_sum ? (draw[0] * share[0] + draw[1] * share[1]) / by : 0.0f;
+  for (int j = 0; j < 2; ++j) draw[j] = valid(chosen[j]) ? (draw[j] - common) / by * o.factor : 0.0f;
+  for (int e = lane; e < experts; e += 32) {
+    const float a = convert<float>(l[e]);
+    float d = 0;
+    for (int j = 0; j < 2; ++j) {
+      if (!valid(chosen[j])) continue;
+      if (!(j == 1 && e == chosen[0]) && near_logit(a, at[j], o.nearness)) d -= draw[j] * share[j] * share[j] * expf(a - at[j]);
+      if (e == chosen[j]) d += draw[j] * share[j];
+    }
+    out[e] = convert<T>(d);
+  }
 }
 
 template <class T>
@@ -254,23 +367,26 @@ void require(dtype got, dtype wanted, const char* what) {
 
 }  // namespace
 
-void router(const execution& ex, view logits, bool normalise, view probabilities, view ids, view scores) {
+void router(const execution& ex, view logits, view bias, const router_options& options, view probabilities, view ids, view scores) {
   const index tokens = logits.rows();
   const int experts = static_cast<int>(logits.columns()), k = static_cast<int>(ids.columns());
   if (tokens == 0) return;
   queue& q = queue_of(ex);
   if (scores) require(scores.type, logits.type, "router with another type of scores");
+  if (bias) require(bias.type, dtype::f32, "router with another type of bias");
   visit_float("router", logits.type, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    const std::size_t shared = sizeof(float) * 2 * token_warps * static_cast<std::size_t>(experts);
+    const std::size_t shared = sizeof(float) * token_warps * (2 * static_cast<std::size_t>(experts) + static_cast<std::size_t>(options.groups));
     allow_shared(router_kernel<T>, shared, "router");
     router_kernel<T><<<blocks_for(tokens, token_warps), 32 * token_warps, shared, q.stream>>>(
-        logits.as<const T>(), normalise, probabilities.as<float>(), ids.as<int>(), scores.as<T>(), tokens, experts, k, q.faults);
+        logits.as<const T>(), bias.as<const float>(), route_numbers(options, static_cast<bool>(bias)), probabilities.as<float>(), ids.as<int>(),
+        scores.as<T>(), tokens, experts, k, q.faults);
     launched("router");
   });
 }
 
-void router_gradient(const execution& ex, view probabilities, view ids, view dscores, bool normalise, view dlogits) {
+void router_gradient(const execution& ex, view logits, view probabilities, view ids, view dscores, const router_options& options,
+                     view dlogits) {
   const index tokens = probabilities.rows();
   const int experts = static_cast<int>(probabilities.columns()), k = static_cast<int>(ids.columns());
   if (tokens == 0 || experts == 0) return;
@@ -278,10 +394,19 @@ void router_gradient(const execution& ex, view probabilities, view ids, view dsc
   require(dscores.type, dlogits.type, "router_gradient with another type of scores");
   visit_float("router_gradient", dlogits.type, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    const std::size_t shared = sizeof(float) * token_warps * static_cast<std::size_t>(experts);
-    allow_shared(router_gradient_kernel<T>, shared, "router_gradient");
-    router_gradient_kernel<T><<<blocks_for(tokens, token_warps), 32 * token_warps, shared, q.stream>>>(
-        probabilities.as<const float>(), ids.as<const int>(), dscores.as<const T>(), normalise, dlogits.as<T>(), tokens, experts, k);
+    const route_numbers o(options, false);
+    const unsigned blocks = blocks_for(tokens, token_warps);
+    if (options.scoring == router_scoring::sparsemixer) {
+      require(logits.type, dlogits.type, "router_gradient with another type of logits");
+      mixture_gradient_kernel<T><<<blocks, 32 * token_warps, 0, q.stream>>>(logits.as<const T>(), probabilities.as<const float>(),
+                                                                            ids.as<const int>(), dscores.as<const T>(), o, dlogits.as<T>(),
+                                                                            tokens, experts);
+    } else {
+      const std::size_t shared = sizeof(float) * token_warps * static_cast<std::size_t>(experts);
+      allow_shared(router_gradient_kernel<T>, shared, "router_gradient");
+      router_gradient_kernel<T><<<blocks, 32 * token_warps, shared, q.stream>>>(probabilities.as<const float>(), ids.as<const int>(),
+                                                                                dscores.as<const T>(), o, dlogits.as<T>(), tokens, experts, k);
+    }
     launched("router_gradient");
   });
 }

@@ -8,10 +8,10 @@ using tokens = plait::tensor<float, plait::extents<dyn, dyn, 8>, plait::layout<n
 using gate = plait::tensor<float, plait::extents<4, 8>, plait::layout<node, plait::on<tp, plait::Shard<1>>>>;
 #ifdef PLAIT_EXPECT_FAIL
 auto routed(plait::context& c, const tokens& x, const gate& w) {
-  return plait::route(c, plait::linear(c, x, w), 2, true);  // expected-error {{"plait\[partial-nonlinear\]"}}
+  return plait::route(c, plait::linear(c, x, w), 2, {.normalise = true});  // expected-error {{"plait\[partial-nonlinear\]"}}
 }
 #else
 auto routed(plait::context& c, const tokens& x, const gate& w) {
-  return plait::route(c, plait::redistribute<plait::layout<node>>(c, plait::linear(c, x, w)), 2, true);
+  return plait::route(c, plait::redistribute<plait::layout<node>>(c, plait::linear(c, x, w)), 2, {.normalise = true});
 }
 #endif

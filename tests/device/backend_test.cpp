@@ -436,13 +436,13 @@ TEST_CASE("router") {
           logits.start.set(4 * experts, std::nan(""));
         }
         twin ids = random_integers(dtype::i32, {tokens, k}, -9, 9);
-        call(&backend::router, logits, normalise, p, ids, scores);
+        call(&backend::router, logits, none, router_options{.normalise = normalise}, p, ids, scores);
         equal(ids);
         close(p, 1e-6);
         close(scores, near(type));
         p.start = p.want, ids.start = ids.want;
         twin dscores = noise(type, {tokens, k}), dlogits = noise(type, {tokens, experts});
-        call(&backend::router_gradient, p, ids, dscores, normalise, dlogits);
+        call(&backend::router_gradient, logits, p, ids, dscores, router_options{.normalise = normalise}, dlogits);
         close(dlogits, near(type));
         twin valid = random_integers(dtype::u8, {tokens}, 0, 1), counts = noise(dtype::f32, {experts}), sums = noise(dtype::f32, {experts});
         call(&backend::router_statistics, p, ids, valid, counts, sums);
@@ -458,6 +458,42 @@ TEST_CASE("router") {
   close(loss, 1e-6);
   call(&backend::balance_gradient, statistics, 0.3, loss, dstatistics);
   close(dstatistics, 1e-6);
+}
+
+TEST_CASE("router: other scores, a bias, groups") {
+  const router_options every[] = {
+      {.normalise = true, .smallest_sum = 1e-12},
+      {.normalise = true, .smallest_sum = 2, .factor = 3},
+      {.factor = 16, .groups = 4, .kept_groups = 2},
+      {.scoring = router_scoring::sigmoid},
+      {.scoring = router_scoring::sigmoid, .normalise = true, .epsilon = 1e-20, .factor = 2.5, .groups = 4, .kept_groups = 2, .worth = group_worth::two_best},
+      {.scoring = router_scoring::sparsemixer, .nearness = 0.02},
+      {.scoring = router_scoring::sparsemixer, .normalise = true, .factor = 2, .nearness = 0.9},
+  };
+  for (const dtype type : types)
+    for (const auto& [tokens, experts, most] : {std::tuple<i64, i64, i64>{0, 8, 2}, {33, 8, 4}, {700, 256, 8}, {257, 60, 4}})
+      for (const router_options& o : every)
+        for (const bool biased : {false, true}) {
+          if (biased && o.scoring == router_scoring::sparsemixer) continue;
+          const i64 k = o.scoring == router_scoring::sparsemixer ? 2 : most;
+          twin logits = noise(type, {tokens, experts}, -3, 3), bias = noise(dtype::f32, {experts}), p = noise(dtype::f32, {tokens, experts}),
+               scores = noise(type, {tokens, k});
+          // Multiples of 1/4: what is not equal differs by more than the two sides' rounding.
+          for (i64 i = 0; i < logits.start.size(); ++i) logits.start.set(i, std::round(4 * logits.start[i]) / 4);
+          for (i64 e = 0; e < experts; ++e) bias.start.set(e, std::round(4 * bias.start[e]) / 4);
+          if (tokens > 4) logits.start.set(4 * experts, std::nan(""));
+          twin ids = random_integers(dtype::i32, {tokens, k}, -9, 9);
+          if (biased) call(&backend::router, logits, bias, o, p, ids, scores);
+          else call(&backend::router, logits, none, o, p, ids, scores);
+          INFO("scoring ", static_cast<int>(o.scoring), " groups ", o.groups, " bias ", biased);
+          equal(ids);
+          close(p, 1e-6);
+          close(scores, near(type));
+          p.start = p.want, ids.start = ids.want;
+          twin dscores = noise(type, {tokens, k}), dlogits = noise(type, {tokens, experts});
+          call(&backend::router_gradient, logits, p, ids, dscores, o, dlogits);
+          close(dlogits, near(type));
+        }
 }
 
 TEST_CASE("dispatch, products by expert, combine") {

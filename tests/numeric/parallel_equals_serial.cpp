@@ -333,7 +333,7 @@ TEST_CASE("a whole sparse layer with its router, over ranks and inside: float64"
       const auto x = redistribute<entered>(s.c, s.input<double, e3, rows_and<1>>("x", {B, S_, H}));
       const auto up = s.input<double, e3, L<on<ep, Shard<0>>>>("up", {E, 2 * F, H});
       const auto down = s.input<double, e3, L<on<ep, Shard<0>>>>("down", {E, H, F});
-      const auto r = route(s.c, linear(s.c, x, s.input<double, e2, weights>("gate", {E, H})), k, normalise);
+      const auto r = route(s.c, linear(s.c, x, s.input<double, e2, weights>("gate", {E, H})), k, {.normalise = normalise});
       const auto y = combine(s.c, grouped_linear(s.c, swiglu(s.c, grouped_linear(s.c, dispatch(s.c, x, r, up), up)), down), r, x);
       s.output("y", redistribute<rows_and<1>>(s.c, y));
     });
@@ -341,7 +341,34 @@ TEST_CASE("a whole sparse layer with its router, over ranks and inside: float64"
       const auto x = redistribute<rows>(s.c, s.input<double, e3, rows_invariant>("x", {B, S_, H}));
       const auto up = s.input<double, e3, L<on<tp, StridedShard<1, 2>>>>("up", {E, 2 * F, H});
       const auto down = s.input<double, e3, L<on<tp, Shard<2>>>>("down", {E, H, F});
-      const auto r = route(s.c, linear(s.c, x, s.input<double, e2, weights>("gate", {E, H})), k, normalise);
+      const auto r = route(s.c, linear(s.c, x, s.input<double, e2, weights>("gate", {E, H})), k, {.normalise = normalise});
+      const auto y = combine(s.c, grouped_linear(s.c, swiglu(s.c, grouped_linear(s.c, dispatch(s.c, x, r, up), up)), down), r, x);
+      s.output("y", redistribute<rows_invariant>(s.c, y));
+    });
+  });
+}
+
+TEST_CASE("routers of other kinds, with a correction of the choice: float64") {
+  rolls(16500, [](dice& d, std::uint32_t seed) {
+    const i64 B = d(0, 4), S_ = d(1, 4), E = 2 * d(1, 4), H = d(1, 6), F = d(1, 5), k = d(1, static_cast<int>(E / 2));
+    router_options o{.scoring = d(0, 1) == 1 ? router_scoring::sigmoid : router_scoring::softmax, .normalise = d(0, 1) == 1, .epsilon = 1e-20,
+                     .factor = 2.5, .groups = 2, .kept_groups = d(1, 2), .worth = d(0, 1) == 1 ? group_worth::two_best : group_worth::best};
+    const whole correction = reals({1, E}, seed + 77);
+    compare("corrected router", seed, any_mesh(d, 2, 2, 3), false, [=](session& s) {
+      const auto x = redistribute<L<on<outer, Shard<0>>>>(s.c, s.input<double, e3, rows_and<1>>("x", {B, S_, H}));
+      const auto up = s.input<double, e3, L<on<ep, Shard<0>>>>("up", {E, 2 * F, H});
+      const auto down = s.input<double, e3, L<on<ep, Shard<0>>>>("down", {E, H, F});
+      const auto r = route(s.c, linear(s.c, x, s.input<double, e2, weights>("gate", {E, H})), s.fixed<double, e2, weights>(correction), k, o);
+      const auto y = combine(s.c, grouped_linear(s.c, swiglu(s.c, grouped_linear(s.c, dispatch(s.c, x, r, up), up)), down), r, x);
+      s.output("y", redistribute<rows_and<1>>(s.c, y));
+    });
+    if (E < 4) return;
+    compare("sparsemixer", seed, any_mesh(d, 2, 2, 3), false, [=](session& s) {
+      const auto x = redistribute<rows>(s.c, s.input<double, e3, rows_invariant>("x", {B, S_, H}));
+      const auto up = s.input<double, e3, L<on<tp, StridedShard<1, 2>>>>("up", {E, 2 * F, H});
+      const auto down = s.input<double, e3, L<on<tp, Shard<2>>>>("down", {E, H, F});
+      const auto r = route(s.c, linear(s.c, x, s.input<double, e2, weights>("gate", {E, H})), 2,
+                           {.scoring = router_scoring::sparsemixer, .nearness = 0.5});
       const auto y = combine(s.c, grouped_linear(s.c, swiglu(s.c, grouped_linear(s.c, dispatch(s.c, x, r, up), up)), down), r, x);
       s.output("y", redistribute<rows_invariant>(s.c, y));
     });
@@ -484,7 +511,7 @@ TEST_CASE("balancing loss over all valid tokens of all ranks: float64") {
     for (double& v : valid.value) tokens += v = d(0, 3) > 0;
     compare("balance", seed, any_mesh(d), false, [=](session& s) {
       const auto logits = s.input<double, e3, rows>("logits", {B, S_, E});
-      const auto counted_here = router_statistics(s.c, route(s.c, scale(s.c, logits, 2.0), k, true), s.fixed<std::uint8_t, e2, rows>(valid));
+      const auto counted_here = router_statistics(s.c, route(s.c, scale(s.c, logits, 2.0), k, {.normalise = true}), s.fixed<std::uint8_t, e2, rows>(valid));
       const auto everywhere = redistribute<invariant>(s.c, redistribute<partial>(s.c, counted_here));
       s.output("loss", balance(s.c, everywhere, tokens));
     });

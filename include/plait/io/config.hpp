@@ -143,7 +143,7 @@ inline void read_mixtral(const fields& f, model_config& c) {
   read_shared(f, {8, 1e-5, 1e6, 4096 * 32, 1}, c);
   read_experts(f, c);
   c.expert_intermediate = f.whole("intermediate_size");
-  c.normalise_top_k = true;  // the class always renormalises and has no field for it
+  c.router.normalise = true;  // the class always renormalises and has no field for it
   if (f.find("sliding_window")) f.fail("sliding_window", "is set; sliding windows are not supported, set it to null");
   f.must_be_zero("router_jitter_noise", "is not 0; jitter in the router is not supported, set it to 0");
   c.sparse_layer.assign(static_cast<std::size_t>(c.layers), true);
@@ -167,7 +167,7 @@ inline void read_qwen3_moe(const fields& f, model_config& c) {
   read_shared(f, {4, 1e-6, 1e4, 32768, -1}, c);
   read_experts(f, c);
   c.expert_intermediate = f.whole("moe_intermediate_size");
-  c.normalise_top_k = f.truth("norm_topk_prob", false);
+  c.router.normalise = f.truth("norm_topk_prob", false);
   c.query_key_norm = true;
   refuse_true(f, "attention_bias", "biases");
   require_full_attention(f);
@@ -185,7 +185,7 @@ inline void read_granitemoe(const fields& f, model_config& c) {
   read_shared(f, {0, 1e-6, 1e4, 2048, 1}, c);
   read_experts(f, c);
   c.expert_intermediate = f.whole("intermediate_size");
-  c.normalise_top_k = true;  // softmax over the chosen logits is the renormalised softmax over all
+  c.router.normalise = true;  // softmax over the chosen logits is the renormalised softmax over all
   refuse_true(f, "attention_bias", "biases");
   c.attention_scale = multiplier(f, "attention_multiplier");
   c.embedding_multiplier = multiplier(f, "embedding_multiplier");
@@ -200,7 +200,7 @@ inline void read_qwen2_moe(const fields& f, model_config& c) {
   c.expert_intermediate = f.whole("moe_intermediate_size");
   c.shared_intermediate = f.whole("shared_expert_intermediate_size");
   c.shared_expert_gate = true;
-  c.normalise_top_k = f.truth("norm_topk_prob", false);
+  c.router.normalise = f.truth("norm_topk_prob", false);
   if (!f.truth("qkv_bias", true)) f.fail("qkv_bias", "is false; this family is supported with biases of q, k and v only");
   c.query_key_value_bias = true;
   require_full_attention(f);
@@ -212,7 +212,7 @@ inline void read_hunyuan_v1_moe(const fields& f, model_config& c) {
   read_experts(f, c, "moe_topk");
   c.output_router_logits = false;  // the class adds no balancing loss
   c.expert_intermediate = c.shared_intermediate = f.whole("intermediate_size");
-  c.normalise_top_k = true;  // the class always renormalises
+  c.router.normalise = true;  // the class always renormalises
   c.query_key_norm = true;
   refuse_true(f, "attention_bias", "biases");
   c.sparse_layer.assign(static_cast<std::size_t>(c.layers), true);
@@ -222,7 +222,7 @@ inline void read_olmoe(const fields& f, model_config& c) {
   read_shared(f, {0, 1e-5, 1e4, 4096, -1}, c);
   read_experts(f, c, "num_experts_per_tok", 0.01);
   c.expert_intermediate = f.whole("intermediate_size");
-  c.normalise_top_k = f.truth("norm_topk_prob", false);
+  c.router.normalise = f.truth("norm_topk_prob", false);
   c.query_key_norm = c.query_key_norm_whole = true;
   refuse_true(f, "attention_bias", "biases");
   if (f.find("clip_qkv")) f.fail("clip_qkv", "is set; clipping of q, k and v is not supported, set it to null");

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "plait/runtime/router_options.hpp"
+
 namespace plait::inline v0_1::io {
 
 /// How the rotary embedding's frequencies are stretched (arXiv 2309.00071 for yarn), by the names of transformers' rope_type.
@@ -35,7 +37,7 @@ struct model_config {
   std::int64_t shared_intermediate = 0;  ///< width of the expert that every token visits; 0: none
   std::int64_t experts = 0;              ///< 0 where all layers are dense
   std::int64_t top_k = 0;
-  bool normalise_top_k = true;
+  router_options router{.normalise = true};  ///< how chosen experts are scored
   double rms_epsilon = 0;
   double rope_theta = 0;
   rope_scaling rope;

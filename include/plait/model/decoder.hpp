@@ -201,7 +201,7 @@ class decoder {
   template <int Number, class H>
   auto experts(context& c, const H& h, int l, const tables& t) {
     const auto logits = project(c, h, weight<row("model.layers.*.mlp.gate.weight"), Number>(l));
-    const auto routed = route(c, logits, config_->top_k, config_->normalise_top_k);
+    const auto routed = route(c, logits, config_->top_k, config_->router);
     const auto up = weight<row("model.layers.*.mlp.experts.gate_up_proj"), Number>(l);
     const auto down = weight<row("model.layers.*.mlp.experts.down_proj"), Number>(l);
     const auto rows = dispatch(c, h, routed, up);

@@ -13,6 +13,10 @@ template <class X>
 struct row_local_verdict {
   static constexpr typed value = typing::row_local(X::layout_type::value, X::rank);
 };
+template <class X, class B>
+struct choice_verdict {
+  static constexpr typed value = typing::row_norm(X::layout_type::value, X::rank, B::layout_type::value);
+};
 template <class X, class W>
 struct dispatch_verdict {
   static constexpr typed value = typing::dispatch(X::layout_type::value, X::rank, W::layout_type::value);
@@ -46,15 +50,42 @@ struct routing {
   array logits;
 };
 
-/// Softmax top-k router over logits[..., E] (float32 softmax; scores renormalised over the k if asked). Pending-sum gradients of
-/// scores pass: the pullback is linear in them.
+namespace detail {
+inline void check_router(std::int64_t experts, std::int64_t k, const router_options& o) {
+  require_extents(k <= experts, "route: a token cannot choose more experts than there are");
+  require_extents(o.groups >= 1 && experts % o.groups == 0, "route: groups do not divide the experts");
+  require_extents(o.kept_groups >= 1 && o.kept_groups <= o.groups && k <= experts / o.groups * o.kept_groups,
+                  "route: the groups that are kept hold fewer experts than a token chooses");
+  require_extents(o.scoring != router_scoring::sparsemixer || k == 2, "route: sparsemixer chooses two experts");
+}
+}  // namespace detail
+
+/// Top-k router over logits[..., E], as the options say (float32 inside). Pending-sum gradients of scores pass: the pullback is
+/// linear in them.
 template <class X>
-auto route(context& c, const X& logits, std::int64_t k, bool normalise) {
+auto route(context& c, const X& logits, std::int64_t k, const router_options& options) {
   using verdict = detail::row_local_verdict<X>;
   using result = routing<typename X::element, typename X::layout_type, X::rank>;
   if constexpr (detail::accept<typename X::mesh, verdict, X>()) {
-    detail::require_extents(k <= logits.data().global[X::rank - 1], "route: a token cannot choose more experts than there are");
-    return result{runtime::route(c, logits.data(), k, normalise, X::layout_type::value), logits.data()};
+    detail::check_router(logits.data().global[X::rank - 1], k, options);
+    return result{runtime::route(c, logits.data(), nullptr, k, options, X::layout_type::value), logits.data()};
+  } else {
+    return result{};
+  }
+}
+/// The same, where bias[E] (or [1, E]; a number a expert in the statistics' type, whole on every rank) is added to the probabilities
+/// for the choice alone. It has no gradient.
+template <class X, class Bias>
+auto route(context& c, const X& logits, const Bias& bias, std::int64_t k, const router_options& options) {
+  using verdict = detail::choice_verdict<X, Bias>;
+  using result = routing<typename X::element, typename X::layout_type, X::rank>;
+  constexpr bool fits = check::elements_agree<std::is_same_v<statistic_t<typename X::element>, typename Bias::element>, X, Bias>::ok &&
+                        check::extents_agree<compatible(detail::last_extent<X>, detail::last_extent<Bias>), X, Bias>::ok;
+  if constexpr (fits && detail::accept<typename X::mesh, verdict, X, Bias>()) {
+    const std::int64_t experts = logits.data().global[X::rank - 1];
+    detail::check_router(experts, k, options);
+    detail::require_extents(bias.data().local.size() == experts, "route: the bias has one number an expert");
+    return result{runtime::route(c, logits.data(), &bias.data(), k, options, X::layout_type::value), logits.data()};
   } else {
     return result{};
   }

@@ -7,6 +7,7 @@
 // accumulated (+=) into views that may be wider than the activations (bf16 in, f32 out); other outputs are overwritten.
 // A null view means "not wanted". Any row or expert count may be zero. Sums inside one output element run in a fixed order.
 #include "plait/runtime/fault.hpp"
+#include "plait/runtime/router_options.hpp"
 #include "plait/runtime/view.hpp"
 
 namespace plait::inline v0_1 {
@@ -109,11 +110,14 @@ struct backend {
   void (*gate_rows_gradient)(const execution&, view x, view gate, view dy, view dx, view dgate);
 
   // mixture of experts ---------------------------------------------------------------------------------------------
-  /// logits [T,E] -> probabilities statistics [T,E] (softmax), ids i32 [T,k] (the k largest, ties to the lower id, in
-  /// falling order), scores [T,k] in logits' type: the probabilities of those, divided by their sum if normalise.
-  /// A row with a NaN or infinite logit raises nan_router_logits and gets ids 0..k-1, zero probabilities and scores.
-  void (*router)(const execution&, view logits, bool normalise, view probabilities, view ids, view scores);
-  void (*router_gradient)(const execution&, view probabilities, view ids, view dscores, bool normalise, view dlogits);
+  /// logits [T,E] -> probabilities statistics [T,E] (softmax or sigmoid, as options.scoring; sparsemixer: softmax), ids i32 [T,k]
+  /// (the k best, ties to the lower id, in falling order), scores [T,k] in logits' type: the probabilities of those, or sparsemixer's
+  /// own, normalised and scaled as the options say. Best are the largest probabilities plus bias (statistics [E] or [1,E], may be
+  /// null) within the kept groups. A row with a NaN or infinite logit raises nan_router_logits and gets ids 0..k-1, zero
+  /// probabilities and scores.
+  void (*router)(const execution&, view logits, view bias, const router_options&, view probabilities, view ids, view scores);
+  /// The choice has no gradient, nor has the bias. logits: as given to router; sparsemixer alone reads them.
+  void (*router_gradient)(const execution&, view logits, view probabilities, view ids, view dscores, const router_options&, view dlogits);
   /// Stable counting sort of the T*k (token, choice) pairs by expert, keeping experts [first, first + local):
   /// offsets i32 [local+1]; pair_of_slot i32 [T*k] (first offsets[local] valid, the rest -1); slot_of_pair i32 [T*k], -1 = absent.
   void (*dispatch_plan)(const execution&, view ids, std::int64_t first, std::int64_t local, view offsets, view pair_of_slot,
@@ -130,6 +134,7 @@ struct backend {
   void (*grouped_weight_gradient)(const execution&, view x, view dy, view offsets, view dweight);   // dweight[e] += dy^T x
   /// Over tokens with valid[t] != 0 (u8 [T]): counts[e] = how often e is chosen, probability_sum[e] = sum of probabilities.
   void (*router_statistics)(const execution&, view probabilities, view ids, view valid, view counts, view probability_sum);
+  /// For probabilities that are a softmax.
   void (*router_statistics_gradient)(const execution&, view probabilities, view valid, view dprobability_sum, view dlogits);
   /// loss[0] = factor * sum_e statistics[0,e] * statistics[1,e] (statistics [2,E]: choices, probability sums); only the second
   /// row has a gradient.

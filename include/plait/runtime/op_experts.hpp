@@ -9,19 +9,27 @@ struct routing_arrays {
   array probabilities, ids, scores;
 };
 
-inline routing_arrays route(context& c, const array& logits, std::int64_t k, bool normalise, const layout_value& layout) {
+/// `bias`: added to the probabilities for the choice alone; null where there is none.
+inline routing_arrays route(context& c, const array& logits, const array* bias, std::int64_t k, const router_options& options,
+                            const layout_value& layout) {
   const std::int64_t tokens = logits.local.rows(), experts = logits.local.columns();
   const std::int64_t chosen[2] = {tokens, k}, all[2] = {tokens, experts};
   routing_arrays r;
   r.probabilities = make_array(c, statistic_of(logits.type()), 2, all, all, layout);
   r.ids = make_array(c, dtype::i32, 2, chosen, chosen, layout);
   r.scores = make_array(c, logits.type(), 2, chosen, chosen, layout);
-  c.ops->router(c.exec, matrix(logits.local), normalise, r.probabilities.local, r.ids.local, r.scores.local);
+  c.ops->router(c.exec, matrix(logits.local), bias != nullptr ? bias->now() : view{}, options, r.probabilities.local, r.ids.local,
+                r.scores.local);
   if (!wants_gradient(c, logits)) return r;
   track(r.scores);
-  c.recording->push([slot = logits.gradient, r_probabilities = r.probabilities, r_ids = r.ids, normalise, ds = r.scores.gradient](context& b) {
+  array read;  // logits are kept for the backward only where it reads them
+  if (options.scoring == router_scoring::sparsemixer) read = logits;
+  c.recording->push([slot = logits.gradient, read, r_probabilities = r.probabilities, r_ids = r.ids, options, ds = r.scores.gradient](context& b) {
     if (!ds->filled) return;
-    contribute(b, slot, [&](view d) { b.ops->router_gradient(b.exec, r_probabilities.local, r_ids.local, ds->local, normalise, matrix(d)); });
+    contribute(b, slot, [&](view d) {
+      b.ops->router_gradient(b.exec, read.local.data != nullptr ? matrix(read.local) : view{}, r_probabilities.local, r_ids.local, ds->local,
+                             options, matrix(d));
+    });
   });
   return r;
 }

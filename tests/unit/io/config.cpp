@@ -89,7 +89,7 @@ TEST_CASE("mixtral in the spelling of transformers 5 and 4") {
   CHECK(five.dense_intermediate == 0);
   CHECK(five.experts == 8);
   CHECK(five.top_k == 2);
-  CHECK(five.normalise_top_k);
+  CHECK(five.router.normalise);
   CHECK(five.rms_epsilon == 1e-5);
   CHECK(five.rope_theta == 1e6);
   CHECK(five.aux_coefficient == 0.02);
@@ -114,7 +114,7 @@ TEST_CASE("mixtral in the spelling of transformers 5 and 4") {
   CHECK(stretched.rope.factor == 2);
   // also both spellings side by side, as long as they agree
   CHECK(mixtral({{"rope_theta", "1000000"}, {"torch_dtype", "\"bfloat16\""}, {"num_experts", "8"}}).rope_theta == 1e6);
-  CHECK(mixtral({{"norm_topk_prob", "false"}}).normalise_top_k);  // the class has no such field
+  CHECK(mixtral({{"norm_topk_prob", "false"}}).router.normalise);  // the class has no such field
 }
 
 TEST_CASE("qwen3_moe: dense and sparse layers, its own defaults") {
@@ -127,7 +127,7 @@ TEST_CASE("qwen3_moe: dense and sparse layers, its own defaults") {
   CHECK(qwen({{"mlp_only_layers", "[3, 1, 77]"}, {"decoder_sparse_step", "2"}}).sparse_layer == layers("dddd"));
   CHECK(qwen({{"mlp_only_layers", "[]"}, {"decoder_sparse_step", "3"}}).sparse_layer == layers("ddsd"));
   CHECK(qwen({{"num_local_experts", ""}, {"num_experts", "16"}}).experts == 16);
-  CHECK_FALSE(qwen({{"norm_topk_prob", ""}}).normalise_top_k);
+  CHECK_FALSE(qwen({{"norm_topk_prob", ""}}).router.normalise);
   CHECK(qwen({{"rope_parameters", ""}}).rope_theta == 1e4);
   CHECK(qwen().rms_epsilon == 1e-6);
   CHECK(qwen().bos == -1);
