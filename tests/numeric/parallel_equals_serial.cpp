@@ -10,6 +10,7 @@
 #include "plait/ops/experts.hpp"
 #include "plait/ops/heads.hpp"
 #include "plait/ops/loss.hpp"
+#include "plait/style/dense.hpp"
 #include "plait/tensor/uniform_layout.hpp"
 
 using namespace numeric;
@@ -262,6 +263,35 @@ TEST_CASE("embedding, vocabulary cut: bitwise") {
   });
 }
 
+TEST_CASE("styles: gathered outputs, a split input, an embedding cut by columns, all-reduced scores: bitwise") {
+  rolls(14500, [](dice& d, std::uint32_t seed) {
+    const i64 B = d(0, 4), S_ = d(1, 4), vocabulary = d(1, 9), H = d(1, 6), O = d(1, 7);
+    const whole ids = integers({B, S_}, seed, 0, static_cast<int>(vocabulary) - 1);
+    const mesh_shape m = any_mesh(d);
+    compare("gathered and split again", seed, m, true, [=](session& s) {
+      using up = styled<colwise_gather_output<tp>, tensor<float, e2, L<on<tp, Shard<0>>>>>;
+      using down = styled<rowwise<tp>, tensor<float, e2, L<on<tp, Shard<1>>>>>;
+      const auto x = s.input<float, e3, rows>("x", {B, S_, H});
+      const auto y = project(s.c, x, up(s.input<float, e2, L<on<tp, Shard<0>>>>("up", {O, H})));
+      static_assert(std::is_same_v<std::decay_t<decltype(y)>::layout_type, rows_invariant>);
+      const auto z = redistribute<rows_and<2>>(s.c, y);
+      s.output("z", project(s.c, z, down(s.input<float, e2, L<on<tp, Shard<1>>>>("down", {H, O}))));
+    });
+    compare("embedding by columns", seed, m, true, [=](session& s) {
+      using columns = styled<embedding_colwise<tp>, tensor<float, e2, L<on<tp, Shard<1>>>>>;
+      const auto table = columns(s.input<float, e2, L<on<tp, Shard<1>>>>("table", {vocabulary, H}));
+      const auto y = embed(s.c, s.fixed<std::int64_t, e2, rows>(ids), table);
+      static_assert(std::is_same_v<std::decay_t<decltype(y)>::layout_type, rows_invariant>);
+      s.output("y", y);
+    });
+    compare("all-reduced scores", seed, m, true, [=](session& s) {
+      const auto x = s.input<float, e3, rows_and<2>>("x", {B, S_, H});
+      const auto scores = linear(s.c, x, s.input<float, e2, L<on<tp, Shard<1>>>>("w", {O, H}));
+      s.output("scores", redistribute<rows_invariant>(s.c, scores));
+    });
+  });
+}
+
 namespace {
 
 /// k different experts for each of `tokens`.
@@ -320,6 +350,24 @@ TEST_CASE("experts, cut over ranks or inside: dispatch, grouped linear, combine:
       const auto r = given<rows>(s, ids);
       const auto y = combine(s.c, grouped_linear(s.c, dispatch(s.c, x, r, up), up), r, x);
       s.output("y", redistribute<rows_invariant>(s.c, y));
+    });
+  });
+}
+
+TEST_CASE("an expert that returns its token joins the pending sum of the others once: bitwise") {
+  rolls(15500, [](dice& d, std::uint32_t seed) {
+    const i64 T = d(0, 9), E = d(1, 7), H = d(1, 5), F = d(1, 5), k = d(1, static_cast<int>(std::min<i64>(E, 3)));
+    const whole ids = any_choice(d, T, E, k);
+    compare("identity expert", seed, any_mesh(d, 2, 2, 3), true, [=](session& s) {
+      using tokens = L<on<outer, Shard<0>>>;
+      const auto x = redistribute<tokens>(s.c, s.input<float, e2, L<on<data, Shard<0>>>>("x", {T, H}));
+      const auto up = s.input<float, e3, L<on<ep, Shard<0>>>>("up", {E, F, H});
+      const auto down = s.input<float, e3, L<on<ep, Shard<0>>>>("down", {E, H, F});
+      const auto r = given<tokens>(s, ids);
+      const auto real = combine(s.c, grouped_linear(s.c, grouped_linear(s.c, dispatch(s.c, x, r, up), up), down), r, x);
+      using pending = std::decay_t<decltype(real)>::layout_type;
+      const auto y = add(s.c, real, redistribute<pending>(s.c, scale(s.c, x, 3.0)));
+      s.output("y", redistribute<L<on<data, Shard<0>>, on<tp, Invariant>>>(s.c, y));
     });
   });
 }

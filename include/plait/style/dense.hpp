@@ -45,4 +45,8 @@ struct vocabulary : style<Axis, Shard<0>, Invariant, Invariant, becomes<Invarian
 template <class Axis, int Dim = 1>
 struct vocabulary_scatter : style<Axis, Shard<0>, Replicate, Replicate, becomes<Shard<Dim>>> {};
 
+/// Embedding table cut by hidden; the columns are gathered.
+template <class Axis>
+struct embedding_colwise : style<Axis, Shard<1>, Replicate, Invariant, becomes<Invariant>> {};
+
 }  // namespace plait::inline v0_1
