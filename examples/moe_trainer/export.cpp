@@ -63,10 +63,7 @@ void write_model_folder(const std::string& folder, const plait::io::model_config
   }
   if (writer && io::writes().make_folder(folder.c_str()) != 0 && errno != EEXIST)
     throw usage_error(folder + ": cannot be created (" + std::strerror(errno) + ")");
-  const auto five = [](std::size_t n) {
-    const std::string digits = std::to_string(n);
-    return std::string(digits.size() < 5 ? 5 - digits.size() : 0, '0') + digits;
-  };
+  const auto five = [](std::size_t n) { return io::zero_padded(n, 5); };
   std::map<std::string, std::vector<char>> held;
   std::string map;
   for (std::size_t f = 0; f < files.size(); ++f) {

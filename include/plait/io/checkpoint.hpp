@@ -12,10 +12,7 @@
 namespace plait::inline v0_1::io {
 
 /// step-00000012
-inline std::string step_folder_name(std::int64_t step) {
-  const std::string digits = std::to_string(step);
-  return "step-" + std::string(digits.size() < 8 ? 8 - digits.size() : 0, '0') + digits;
-}
+inline std::string step_folder_name(std::int64_t step) { return "step-" + zero_padded(static_cast<std::uint64_t>(step), 8); }
 /// The step that a folder's name says, or -1.
 inline std::int64_t step_of_folder(std::string_view name) {
   if (!name.starts_with("step-") || name.size() < 13 || name.size() > 23) return -1;

@@ -22,6 +22,12 @@
 
 namespace plait::inline v0_1::io {
 
+/// A number in a file's name: with zeros before it, so that names sort as numbers do.
+inline std::string zero_padded(std::uint64_t number, std::size_t digits) {
+  const std::string text = std::to_string(number);
+  return std::string(text.size() < digits ? digits - text.size() : 0, '0') + text;
+}
+
 namespace detail {
 
 inline std::string system_text(int code) {

@@ -26,6 +26,13 @@ struct mesh_shape {
     for (int a = 0; a < atoms; ++a) r = r * size[a] + coordinate[a];
     return r;
   }
+  /// The axes with more than one rank, as a mask.
+  constexpr std::uint32_t all_axes() const {
+    std::uint32_t mask = 0;
+    for (int a = 0; a < atoms; ++a)
+      if (size[a] > 1) mask |= 1u << a;
+    return mask;
+  }
   /// Ranks in the group that `mask` spans.
   constexpr int group_size(std::uint32_t mask) const {
     int n = 1;

@@ -114,10 +114,7 @@ inline std::vector<planned_file> files_of_rank(const parameter_store& store, con
         d.sharding += "]}";
       }
   }
-  const auto five = [](std::size_t n) {
-    const std::string digits = std::to_string(n);
-    return std::string(digits.size() < 5 ? 5 - digits.size() : 0, '0') + digits;
-  };
+  const auto five = [](std::size_t n) { return io::zero_padded(n, 5); };
   std::vector<planned_file> files;
   for (const bool optimizer : {false, true})
     for (std::size_t b = 0; b < drafts[optimizer].size(); ++b) {

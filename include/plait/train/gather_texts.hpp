@@ -13,9 +13,7 @@ namespace plait::inline v0_1 {
 
 /// The text of every rank, by rank, on every rank.
 inline std::vector<std::string> gather_texts(context& c, const std::string& mine) {
-  std::uint32_t mask = 0;
-  for (int a = 0; a < c.mesh.atoms; ++a)
-    if (c.mesh.size[a] > 1) mask |= 1u << a;
+  const std::uint32_t mask = c.mesh.all_axes();
   if (mask == 0) return {mine};
   const auto ranks = static_cast<std::size_t>(c.mesh.ranks());
   any_communicator& group = c.group(mask);

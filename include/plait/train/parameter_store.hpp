@@ -245,7 +245,7 @@ class parameter_store {
 
   /// Sum over all ranks of the mesh, in rank order.
   static double reduce_scalar(context& c, double value) {
-    if (all_axes(c) == 0) return value;
+    if (c.mesh.all_axes() == 0) return value;
     return reduce_number(c, *number(c, value));
   }
 
@@ -264,14 +264,8 @@ class parameter_store {
     v.extent[0] = 1;
     return v;
   }
-  static std::uint32_t all_axes(const context& c) {
-    std::uint32_t mask = 0;
-    for (int a = 0; a < c.mesh.atoms; ++a)
-      if (c.mesh.size[a] > 1) mask |= 1u << a;
-    return mask;
-  }
   static double reduce_number(context& c, const buffer& memory) {
-    if (const std::uint32_t mask = all_axes(c); mask != 0) {
+    if (const std::uint32_t mask = c.mesh.all_axes(); mask != 0) {
       collective call{collective_kind::all_reduce, memory.data(), memory.data(), 1, dtype::f64};
       call.where = c.where;
       call.queue = &c.exec;
