@@ -84,6 +84,9 @@ const plait::family& family_named(const std::string& name) {
 #if defined(PLAIT_FAMILY_OLMOE)
       olmoe_family(),
 #endif
+#if defined(PLAIT_FAMILY_DEEPSEEK_V2)
+      deepseek_v2_family(),
+#endif
   };
   std::string known;
   for (const plait::family& f : families) {

@@ -1,5 +1,6 @@
 // explain predicts every collective of a step of families with experts: a shared expert beside them, q and k normalised over all heads.
 #include "support/explain_compare.hpp"
+#include "plait/model/deepseek_v2.hpp"
 #include "plait/model/granitemoe.hpp"
 #include "plait/model/hunyuan_v1_moe.hpp"
 #include "plait/model/olmoe.hpp"
@@ -69,4 +70,18 @@ TEST_CASE("olmoe: q and k are gathered for their norm and cut again, which costs
   compare_plans<olmoe_tp, olmoe_sp, olmoe_tp_ep, olmoe_sp_ep, olmoe>(m);
   counts<olmoe_tp, olmoe>(m, ranks_in(1, 1, 2), 2, 0, 2, 2);
   counts<olmoe_sp, olmoe>(m, ranks_in(1, 1, 2), 4, 2, 0, 4);
+}
+
+TEST_CASE("deepseek_v2: latents on every rank add no collective, whether the queries have one or not") {
+  io::model_config m = tiny("deepseek_v2", {false, true}, false);
+  m.kv_heads = 8;
+  m.head_dim = 6, m.rotary_width = 2, m.value_head = 3, m.latent_rank = 5, m.latent_epsilon = 1e-6, m.rotary_pairs = true;
+  m.router.groups = 2;
+  for (const bool low_rank : {false, true}) {
+    m.query_rank = low_rank ? 7 : 0;
+    m.attention_bias = m.tied = low_rank;
+    compare_plans<deepseek_v2_tp, deepseek_v2_sp, deepseek_v2_tp_ep, deepseek_v2_sp_ep, deepseek_v2>(m);
+    counts<deepseek_v2_tp, deepseek_v2>(m, ranks_in(1, 1, 2), 0, 0, 2, 0);
+    counts<deepseek_v2_sp_ep, deepseek_v2>(m, ranks_in(2, 1, 2), 2, 2, 0, 2);
+  }
 }

@@ -71,6 +71,8 @@ REFUSED = {
     "qwen2_moe": {"qkv_bias": False, "use_sliding_window": True, "mlp_layer_types": ["sparse", "sparse"]},
     "hunyuan_v1_moe": {"attention_bias": True, "moe_topk": [2, 2], "num_experts": [8, 8], "rope_parameters": {"rope_type": "dynamic", "alpha": 1000.0}},
     "olmoe": {"attention_bias": True, "clip_qkv": 8.0},
+    "deepseek_v2": {"mlp_bias": True, "topk_method": "noaux_tc", "scoring_func": "sigmoid", "moe_layer_freq": 2, "num_key_value_heads": 4, "n_group": 3,
+                    "topk_group": 5, "q_lora_rank": 0, "qk_rope_head_dim": 7},
     "qwen3": {"attention_bias": True, "use_sliding_window": True, "layer_types": ["full_attention", "sliding_attention"]},
 }
 

@@ -36,7 +36,7 @@ if SMALL:
 
 # Families beyond the first two: the parts they share are compared under all of the plans above, so these suffice.
 DENSE = ("llama", "qwen3", "qwen3_tied")
-SPARSE = ("granitemoe", "qwen2_moe", "hunyuan_v1_moe", "olmoe")
+SPARSE = ("granitemoe", "qwen2_moe", "hunyuan_v1_moe", "olmoe", "deepseek_v2", "deepseek_v2_lora")
 FEWER = ("one", "tp2", "tp4", "sp2", "sp4", "fsdp2 x tp2", "fsdp2 x sp2", "tp+ep2", "sp+ep2", "tp+ep4", "fsdp2 x (sp+ep2)", "fsdp4 ep4")
 
 
@@ -55,6 +55,8 @@ def in_memory(model, name):
 
 
 RENAMED = {
+    "deepseek_v2": ((".shared_experts.", ".shared_expert."),),
+    "deepseek_v2_lora": ((".shared_experts.", ".shared_expert."),),
     "granitemoe": ((".block_sparse_moe.router.", ".mlp.gate."), (".block_sparse_moe.", ".mlp.")),
     "hunyuan_v1_moe": ((".gate.wg.", ".gate."), (".shared_mlp.", ".shared_expert."), (".query_layernorm.", ".q_norm."), (".key_layernorm.", ".k_norm.")),
 }

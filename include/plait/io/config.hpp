@@ -229,6 +229,65 @@ inline void read_olmoe(const fields& f, model_config& c) {
   c.sparse_layer.assign(static_cast<std::size_t>(c.layers), true);
 }
 
+/// What both generations of DeepSeek's class share.
+struct deepseek_defaults {
+  family_defaults shared;
+  std::int64_t dense_width, expert_width, experts, shared_experts, top_k, first_dense;
+  double routed_factor;
+};
+inline void read_deepseek(const fields& f, const deepseek_defaults& defaults, model_config& c) {
+  family_defaults shared = defaults.shared;
+  c.rotary_width = shared.head_dim = f.whole("qk_rope_head_dim", 64, 2);
+  read_shared(f, shared, c);
+  if (c.rotary_width % 2 != 0) f.fail("qk_rope_head_dim", "is " + std::to_string(c.rotary_width) + "; RoPE needs an even one");
+  if (c.kv_heads != c.heads)
+    f.fail("num_key_value_heads", "is not num_attention_heads; with latent attention every query head has its own key");
+  const json_value* rank = f.object().find("q_lora_rank");
+  c.query_rank = rank && rank->is_null() ? 0 : f.whole("q_lora_rank", 1536);
+  c.latent_rank = f.whole("kv_lora_rank", 512);
+  c.head_dim = f.whole("qk_nope_head_dim", 128) + c.rotary_width;
+  c.value_head = f.whole("v_head_dim", 128);
+  for (const std::int64_t width : {c.head_dim, c.expanded_head()})
+    if (width * c.heads > std::int64_t{1} << 31) f.fail("qk_nope_head_dim", "makes all heads together wider than 2^31");
+  c.latent_epsilon = 1e-6;  // the class gives these norms no rms_norm_eps
+  c.rotary_pairs = true;
+  const double stretch = c.rope.mscale_all_dim != 0 ? yarn_mscale(c.rope.factor, c.rope.mscale_all_dim) : 1.0;
+  c.attention_scale = stretch * stretch / std::sqrt(static_cast<double>(c.head_dim));
+  c.attention_bias = f.truth("attention_bias", false);
+
+  c.experts = f.whole("n_routed_experts", defaults.experts);
+  if (c.experts > max_config_experts) f.fail("n_routed_experts", "is above " + std::to_string(max_config_experts));
+  c.top_k = f.whole("num_experts_per_tok", defaults.top_k);
+  if (c.top_k > c.experts) f.fail("num_experts_per_tok", "is " + std::to_string(c.top_k) + ", but there are only " + std::to_string(c.experts) + " experts");
+  c.expert_intermediate = f.whole("moe_intermediate_size", defaults.expert_width);
+  c.shared_intermediate = c.expert_intermediate * f.whole("n_shared_experts", defaults.shared_experts);
+  c.router.factor = f.number("routed_scaling_factor", defaults.routed_factor);
+  if (f.whole("moe_layer_freq", 1) != 1) f.fail("moe_layer_freq", "is not 1; every layer after the first dense ones has experts");
+  const std::int64_t dense = f.whole("first_k_dense_replace", defaults.first_dense, 0);
+  for (std::int64_t i = 0; i < c.layers; ++i) c.sparse_layer.push_back(i >= dense);
+  c.dense_intermediate = f.whole("intermediate_size", defaults.dense_width);
+}
+/// Experts in groups, of which a token's choice is limited to some.
+inline void read_expert_groups(const fields& f, model_config& c, std::int64_t groups, std::int64_t kept) {
+  groups = f.whole("n_group", groups), kept = f.whole("topk_group", kept);
+  if (c.experts % groups != 0) f.fail("n_group", "is " + std::to_string(groups) + ", which does not divide n_routed_experts");
+  if (kept > groups) f.fail("topk_group", "is " + std::to_string(kept) + ", but there are only " + std::to_string(groups) + " groups");
+  if (c.top_k > c.experts / groups * kept) f.fail("num_experts_per_tok", "is more than the experts of topk_group groups");
+  c.router.groups = static_cast<std::int32_t>(groups), c.router.kept_groups = static_cast<std::int32_t>(kept);
+}
+
+inline void read_deepseek_v2(const fields& f, model_config& c) {
+  read_deepseek(f, {{0, 1e-6, 1e4, 2048, 1}, 11008, 1407, 64, 2, fields::required, 0, 1.0}, c);
+  refuse_true(f, "mlp_bias", "biases");
+  if (const std::string scoring = f.text("scoring_func", "softmax"); scoring != "softmax")
+    f.fail("scoring_func", "is " + in_quotes(scoring, 40) + "; this family is supported with \"softmax\" only");
+  const std::string method = f.text("topk_method", "greedy");
+  if (method != "greedy" && method != "group_limited_greedy")
+    f.fail("topk_method", "is " + in_quotes(method, 40) + "; \"greedy\" and \"group_limited_greedy\" are supported");
+  if (method == "group_limited_greedy") read_expert_groups(f, c, fields::required, fields::required);
+  c.router.normalise = false;  // the class has norm_topk_prob and does not heed it
+}
+
 /// A supported family: add a row, and the names in names.hpp.
 struct config_family {
   const char* model_type;
@@ -236,7 +295,8 @@ struct config_family {
 };
 inline constexpr config_family config_families[] = {
     {"mixtral", read_mixtral}, {"qwen3_moe", read_qwen3_moe}, {"llama", read_llama}, {"qwen3", read_qwen3},
-    {"granitemoe", read_granitemoe}, {"qwen2_moe", read_qwen2_moe}, {"hunyuan_v1_moe", read_hunyuan_v1_moe}, {"olmoe", read_olmoe}};
+    {"granitemoe", read_granitemoe}, {"qwen2_moe", read_qwen2_moe}, {"hunyuan_v1_moe", read_hunyuan_v1_moe}, {"olmoe", read_olmoe},
+    {"deepseek_v2", read_deepseek_v2}};
 
 }  // namespace detail
 

@@ -31,7 +31,13 @@ struct model_config {
   std::int64_t layers = 0;
   std::int64_t heads = 0;
   std::int64_t kv_heads = 0;
-  std::int64_t head_dim = 0;
+  std::int64_t head_dim = 0;      ///< of queries and keys
+  std::int64_t rotary_width = 0;  ///< columns of a head that turn; 0: all
+  bool rotary_pairs = false;      ///< neighbouring columns turn together, instead of the halves'
+  std::int64_t query_rank = 0;    ///< latent attention: of the queries, 0: they come straight from the tokens;
+  std::int64_t latent_rank = 0;   ///< of keys and values; 0: no latent attention
+  std::int64_t value_head = 0;    ///< values of a head; 0: head_dim
+  double latent_epsilon = 0;      ///< of the latents' norms
   std::int64_t dense_intermediate = 0;   ///< width of a dense layer's MLP; 0 where no layer is dense
   std::int64_t expert_intermediate = 0;  ///< width of one expert
   std::int64_t shared_intermediate = 0;  ///< width of the expert that every token visits; 0: none
@@ -58,6 +64,10 @@ struct model_config {
   std::int64_t max_positions = 0;
   std::string raw_text;  ///< config.json as it was read
 
+  std::int64_t rotated() const { return rotary_width > 0 ? rotary_width : head_dim; }
+  /// Latent attention: columns of a head that do not turn, and those with the values beside them.
+  std::int64_t unturned() const { return head_dim - rotated(); }
+  std::int64_t expanded_head() const { return unturned() + value_head; }
   /// What the balancing loss is multiplied by in the loss: 0 where transformers does not add it.
   double aux_weight() const { return output_router_logits ? aux_coefficient : 0.0; }
   bool any_dense() const {

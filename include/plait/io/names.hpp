@@ -59,6 +59,8 @@ inline constexpr renamed hunyuan_v1_moe_names[] = {
     {"self_attn.k_norm.", "self_attn.key_layernorm."},
 };
 
+inline constexpr renamed deepseek_names[] = {{"mlp.shared_expert.", "mlp.shared_experts."}};
+
 inline constexpr family_names family_table[] = {
     {"mixtral", "block_sparse_moe", "w1", "w3", "w2"},
     {"qwen3_moe", "mlp", "gate_proj", "up_proj", "down_proj"},
@@ -68,6 +70,7 @@ inline constexpr family_names family_table[] = {
     {"qwen2_moe", "mlp", "gate_proj", "up_proj", "down_proj"},
     {"hunyuan_v1_moe", "mlp", "gate_proj", "up_proj", "down_proj", hunyuan_v1_moe_names},
     {"olmoe", "mlp", "gate_proj", "up_proj", "down_proj"},
+    {"deepseek_v2", "mlp", "gate_proj", "up_proj", "down_proj", deepseek_names},
 };
 
 inline const family_names& names_of(std::string_view family) {
@@ -157,6 +160,27 @@ inline std::vector<std::string> whole_names(const family_names& names, std::stri
   return all;
 }
 
+/// The parameters of multi-head latent attention (transformers models/deepseek_v2).
+inline void add_latent_attention(const model_config& c, const std::string& layer, std::vector<named_shape>& all) {
+  const std::string at = layer + "self_attn.";
+  const auto add = [&](const char* name, std::vector<std::int64_t> shape) { all.push_back({at + name, std::move(shape)}); };
+  const std::int64_t q = c.heads * c.head_dim, latent = c.latent_rank + c.rotated();
+  if (c.query_rank > 0) {
+    add("q_a_proj.weight", {c.query_rank, c.hidden});
+    if (c.attention_bias) add("q_a_proj.bias", {c.query_rank});
+    add("q_a_layernorm.weight", {c.query_rank});
+    add("q_b_proj.weight", {q, c.query_rank});
+  } else {
+    add("q_proj.weight", {q, c.hidden});
+  }
+  add("kv_a_proj_with_mqa.weight", {latent, c.hidden});
+  if (c.attention_bias) add("kv_a_proj_with_mqa.bias", {latent});
+  add("kv_a_layernorm.weight", {c.latent_rank});
+  add("kv_b_proj.weight", {c.heads * c.expanded_head(), c.latent_rank});
+  add("o_proj.weight", {c.hidden, c.heads * c.value_head});
+  if (c.attention_bias) add("o_proj.bias", {c.hidden});
+}
+
 }  // namespace detail
 
 /// Every parameter of a model by its name in memory, with its global shape; a tied head is not listed.
@@ -168,11 +192,14 @@ inline std::vector<named_shape> memory_tensors(const model_config& c) {
   for (std::int64_t i = 0; i < c.layers; ++i) {
     const std::string at = detail::layer_prefix(i);
     all.push_back({at + "input_layernorm.weight", {c.hidden}});
-    all.push_back({at + "self_attn.q_proj.weight", {q, c.hidden}});
-    all.push_back({at + "self_attn.k_proj.weight", {kv, c.hidden}});
-    all.push_back({at + "self_attn.v_proj.weight", {kv, c.hidden}});
-    all.push_back({at + "self_attn.o_proj.weight", {c.hidden, q}});
-    if (c.attention_bias) {
+    if (c.latent_rank > 0) detail::add_latent_attention(c, at, all);
+    if (c.latent_rank == 0) {
+      all.push_back({at + "self_attn.q_proj.weight", {q, c.hidden}});
+      all.push_back({at + "self_attn.k_proj.weight", {kv, c.hidden}});
+      all.push_back({at + "self_attn.v_proj.weight", {kv, c.hidden}});
+      all.push_back({at + "self_attn.o_proj.weight", {c.hidden, q}});
+    }
+    if (c.attention_bias && c.latent_rank == 0) {
       all.push_back({at + "self_attn.q_proj.bias", {q}});
       all.push_back({at + "self_attn.k_proj.bias", {kv}});
       all.push_back({at + "self_attn.v_proj.bias", {kv}});

@@ -10,6 +10,7 @@
 #include "plait/model/decoder_cache.hpp"
 #include "plait/model/decoder_output.hpp"
 #include "plait/model/decoder_traits.hpp"
+#include "plait/model/latent_attention.hpp"
 #include "plait/model/rotary_angles.hpp"
 #include "plait/ops/attention.hpp"
 #include "plait/ops/constant.hpp"
@@ -92,7 +93,7 @@ class decoder {
   }
 
   tables make_tables(context& c, const batch& in, decoder_cache* cache) const {
-    const rotary_angles<stat> angles(in, config_->head_dim, config_->rope_theta, config_->rope);
+    const rotary_angles<stat> angles(in, config_->rotated(), config_->rope_theta, config_->rope);
     const std::int64_t three[3] = {in.rows, in.columns, angles.half}, two[2] = {in.rows, in.columns};
     tables t;
     t.cosine = constant<rows_layout, stat, extents<dyn, dyn, dyn>>(c, angles.cosine.data(), three);
@@ -123,7 +124,7 @@ class decoder {
 
   /// Attention to this batch alone or, with a cache, to all positions cached and these.
   template <class Q, class K, class V>
-  static Q attend_to(context& c, const Q& q, const K& k, const V& v, int l, const tables& t, double scale) {
+  static auto attend_to(context& c, const Q& q, const K& k, const V& v, int l, const tables& t, double scale) {
     if (t.cache == nullptr) return attention(c, q, k, v, t.segment_start, scale);
     const sequence_cache<K> keys(t.cache->keys[static_cast<std::size_t>(l)]);
     const sequence_cache<V> values(t.cache->values[static_cast<std::size_t>(l)]);
@@ -135,8 +136,9 @@ class decoder {
   /// Entered tokens -> [B, S, heads * d] by the row Weight, plus the bias in row Bias if there is one (-1: none).
   template <int Number, int Weight, int Bias, class H>
   auto projected(context& c, const H& h, int l) {
-    if constexpr (Bias >= 0) return project(c, h, weight<Weight, Number>(l), weight<Bias, Number>(l));
-    else return project(c, h, weight<Weight, Number>(l));
+    if constexpr (Bias >= 0)
+      if (store_->find(Bias, l) >= 0) return project(c, h, weight<Weight, Number>(l), weight<Bias, Number>(l));
+    return project(c, h, weight<Weight, Number>(l));
   }
   /// The same for queries and keys; normalised over all heads together they come whole and are then cut as Heads says.
   template <int Number, int Weight, int Bias, int Norm, class Heads, class H>
@@ -146,12 +148,25 @@ class decoder {
     else return x;
   }
 
+  /// What latent attention asks for.
   template <int Number>
-  stream attend(context& c, const stream& x, int l, const tables& t) {
-    named_scope scope(c, "self_attn");
+  struct layer_weights {
+    decoder* self;
+    int layer;
+    template <int Row>
+    auto at() const {
+      return self->template weight<Row, Number>(layer);
+    }
+    template <int Weight, int Bias, class H>
+    auto projected(context& c, const H& h) const {
+      return self->template projected<Number, Weight, Bias>(c, h, layer);
+    }
+  };
+
+  /// Entered tokens -> rotated queries and keys, and values.
+  template <int Number, class H>
+  auto heads_of(context& c, const H& h, int l, const tables& t) {
     const double eps = config_->rms_epsilon;
-    auto normed = normalise(c, x, weight<row("model.layers.*.input_layernorm.weight"), Number>(l), eps);
-    const auto h = enter<at_point<attention_point, Number>>(c, std::move(normed));
     constexpr int bq = traits::query_bias, bk = traits::key_bias, bv = traits::value_bias, nq = traits::query_norm, nk = traits::key_norm;
     using v_row = std::integral_constant<int, row("model.layers.*.self_attn.v_proj.weight")>;
     using heads = typename decltype(this->template projected<Number, v_row::value, bv>(c, h, l))::layout_type;
@@ -164,9 +179,21 @@ class decoder {
       k = normalise(c, k, weight<nk, Number>(l), eps);
     }
     if constexpr (!traits::normalises_rotated) q = rope(c, q, t.cosine, t.sine), k = rope(c, k, t.cosine, t.sine);
+    return attention_heads<decltype(q), decltype(k), std::decay_t<decltype(v)>>{q, k, v};
+  }
+
+  template <int Number>
+  stream attend(context& c, const stream& x, int l, const tables& t) {
+    named_scope scope(c, "self_attn");
+    auto normed = normalise(c, x, weight<row("model.layers.*.input_layernorm.weight"), Number>(l), config_->rms_epsilon);
+    const auto h = enter<at_point<attention_point, Number>>(c, std::move(normed));
+    const auto heads = [&] {
+      if constexpr (traits::latent) return latent_heads<Model>(c, h, layer_weights<Number>{this, l}, *config_, t.cosine, t.sine);
+      else return heads_of<Number>(c, h, l, t);
+    }();
     const double scale = config_->attention_scale != 0 ? config_->attention_scale : 1.0 / std::sqrt(static_cast<double>(config_->head_dim));
-    const auto a = attend_to(c, q, k, v, l, t, scale);
-    const auto o = project(c, merge_heads(c, a), weight<row("model.layers.*.self_attn.o_proj.weight"), Number>(l));
+    const auto a = attend_to(c, heads.q, heads.k, heads.v, l, t, scale);
+    const auto o = projected<Number, row("model.layers.*.self_attn.o_proj.weight"), traits::output_bias>(c, merge_heads(c, a), l);
     return add(c, x, times(c, o, config_->residual_multiplier));
   }
 

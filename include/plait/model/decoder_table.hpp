@@ -9,7 +9,12 @@ struct decoder_dims {
   static constexpr int vocabulary = symbol(0), hidden = symbol(1), query_width = symbol(2), key_value_width = symbol(3),
                        head_dim = symbol(4), dense_width = symbol(5), expert_width = symbol(6), expert_width_2 = symbol(7),
                        experts = symbol(8), shared_width = symbol(9);
-  static constexpr int count = 10;
+  // Of latent attention: the queries' rank (0: they have none) and the keys' and values', the latter with the rotary key beside it;
+  // a head's unturned part and values, and those of all heads; values of a head and of all heads;
+  // 1 where the projections that have biases in this class do (the queries' where they have a rank).
+  static constexpr int query_rank = symbol(10), latent_rank = symbol(11), latent_width = symbol(12), expanded_head = symbol(13),
+                       expanded_width = symbol(14), value_head = symbol(15), value_width = symbol(16), latent_bias = symbol(17), query_bias = symbol(18);
+  static constexpr int count = 19;
 };
 
 /// The residual stream, the two regions of a layer, the head's input.

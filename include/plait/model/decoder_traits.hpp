@@ -37,6 +37,9 @@ struct decoder_traits {
                        value_bias = detail::find_row<Model>("model.layers.*.self_attn.v_proj.bias"),
                        query_norm = detail::find_row<Model>("model.layers.*.self_attn.q_norm.weight"),
                        key_norm = detail::find_row<Model>("model.layers.*.self_attn.k_norm.weight");
+  /// Keys and values come from a latent that all heads share (model/latent_attention.hpp).
+  static constexpr bool latent = detail::find_row<Model>("model.layers.*.self_attn.kv_b_proj.weight") >= 0;
+  static constexpr int output_bias = detail::find_row<Model>("model.layers.*.self_attn.o_proj.bias");
   /// RMSNorm of each head's queries and keys, before the rotary embedding or after it,
   static constexpr bool query_key_norm = detail::first_extent<Model>("model.layers.*.self_attn.q_norm.weight") == decoder_dims::head_dim;
   static constexpr bool normalises_rotated = requires { Model::normalises_rotated; };

@@ -19,6 +19,18 @@ using whole_norms = parameters<
     rule<"model.layers.*.self_attn.q_norm", replicated<Axis>>,
     rule<"model.layers.*.self_attn.k_norm", replicated<Axis>>>;
 
+/// Latent attention in the place of q, k and v: every rank has the latents, the heads expanded from them are cut.
+template <class Axis>
+using latent_attention = parameters<
+    rule<"model.layers.*.self_attn.q_proj", colwise<Axis>>,
+    rule<"model.layers.*.self_attn.q_a_proj", on_every_rank<Axis>>,
+    rule<"model.layers.*.self_attn.q_a_layernorm", on_every_rank<Axis>>,
+    rule<"model.layers.*.self_attn.q_b_proj", colwise<Axis>>,
+    rule<"model.layers.*.self_attn.kv_a_proj_with_mqa", on_every_rank<Axis>>,
+    rule<"model.layers.*.self_attn.kv_a_layernorm", on_every_rank<Axis>>,
+    rule<"model.layers.*.self_attn.kv_b_proj", colwise<Axis>>>;
+using no_keys_and_values = without<"model.layers.*.self_attn.k_proj", "model.layers.*.self_attn.v_proj">;
+
 /// Layers with one MLP, whose output Down moves into the stream.
 template <class Down>
 using dense_mlp = parameters<

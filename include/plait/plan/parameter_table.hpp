@@ -35,6 +35,16 @@ struct packed {
 };
 /// Axes need not divide this parameter's dims.
 struct uneven {};
+/// The row is there where the configuration gives this number, which is where it is not 0;
+struct given {
+  int symbol = -1;
+  constexpr explicit given(int s) : symbol(s) {}
+};
+/// where it does not.
+struct not_given {
+  int symbol = -1;
+  constexpr explicit not_given(int s) : symbol(s) {}
+};
 
 struct parameter {
   const char* name = nullptr;
@@ -44,6 +54,8 @@ struct parameter {
   int packed_dim = -1, sections = 1;
   bool may_be_uneven = false;
   layer_kind kind = layer_kind::any;
+  int condition = -1;  // a symbol; -1: the row is always there
+  bool where_zero = false;
 
   template <class... Attributes>
   constexpr parameter(const char* n, shape s, Attributes... attributes) : name(n), rank(s.rank) {
@@ -55,6 +67,8 @@ struct parameter {
   constexpr void set(unit u) { unit_dim = u.dim, unit_size = u.size; }
   constexpr void set(packed p) { packed_dim = p.dim, sections = p.sections; }
   constexpr void set(uneven) { may_be_uneven = true; }
+  constexpr void set(given g) { condition = g.symbol; }
+  constexpr void set(not_given g) { condition = g.symbol, where_zero = true; }
   constexpr void set(layer_kind k) { kind = k; }
 };
 

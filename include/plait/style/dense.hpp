@@ -37,6 +37,12 @@ struct replicated : style<Axis, Invariant, Invariant, Invariant, stays<Invariant
 template <class Axis, int Dim = 1>
 struct sequence_parallel : style<Axis, Replicate, Replicate, Shard<Dim>, stays<Shard<Dim>>> {};
 
+/// W is whole, and each rank needs the whole product for its own use: a latent whose heads are cut behind it, and its norm. The
+/// gradients are pending sums, the input's until it joins its siblings', W's until the end of the step: what upstream's
+/// `mla_kv_a_proj` does by hand for some of the columns is derived here for all.
+template <class Axis>
+struct on_every_rank : style<Axis, Replicate, Replicate, Replicate, stays<Replicate>> {};
+
 /// Embedding table cut by vocabulary; the lookups are summed.
 template <class Axis>
 struct vocabulary : style<Axis, Shard<0>, Invariant, Invariant, becomes<Invariant>> {};

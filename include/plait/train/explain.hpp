@@ -303,26 +303,48 @@ class step_walk {
   flow attend(const flow& x, int l) {
     return within({"self_attn", l, traffic::layer}, [&] {
       const flow h = moved(normalise(x, "model.layers.*.input_layernorm.weight", l), point("model.layers.*.self_attn", layer_kind::any, l));
-      const int norm = row_named("model.layers.*.self_attn.q_norm.weight");
-      const bool per_head = norm >= 0 && t_.rows[norm].extent[0] == decoder_dims::head_dim;
-      flow q = project(h, "model.layers.*.self_attn.q_proj.weight", l);
-      if (norm >= 0 && !per_head) q = moved(normalise(q, "model.layers.*.self_attn.q_norm.weight", l), layout_of_values(h, l));
-      flow k = project(h, "model.layers.*.self_attn.k_proj.weight", l);
-      if (norm >= 0 && !per_head) k = moved(normalise(k, "model.layers.*.self_attn.k_norm.weight", l), layout_of_values(h, l));
-      project(h, "model.layers.*.self_attn.v_proj.weight", l);
-      q = heads(q);
-      k = heads(k);
-      if (per_head) {
-        q = normalise(q, "model.layers.*.self_attn.q_norm.weight", l);
-        k = normalise(k, "model.layers.*.self_attn.k_norm.weight", l);
-      }
-      flow a = q;
-      a.layout = fitting(typing::attention(q.layout, k.layout), "self_attn");
+      const bool latent = row_named("model.layers.*.self_attn.kv_b_proj.weight") >= 0;
+      flow a = latent ? latent_attention(h, l) : attention(h, l);
       a.layout = fitting(typing::merge_last(a.layout, a.rank), "self_attn");
       a.rank = 3;
-      a.global[2] = q.global[2] * q.global[3];
+      a.global[2] = n_.extent(t_.rows[require("model.layers.*.self_attn.o_proj.weight")].extent[1]);
       return sum(x, project(a, "model.layers.*.self_attn.o_proj.weight", l));
     });
+  }
+  flow latent_attention(const flow& h, int l) {
+    const int low = row_named("model.layers.*.self_attn.q_a_proj.weight");
+    flow q = h;
+    if (low >= 0 && n_.has(t_.rows[low])) {
+      q = normalise(project(h, "model.layers.*.self_attn.q_a_proj.weight", l), "model.layers.*.self_attn.q_a_layernorm.weight", l);
+      q = heads(project(q, "model.layers.*.self_attn.q_b_proj.weight", l), decoder_dims::head_dim);
+    } else {
+      q = heads(project(h, "model.layers.*.self_attn.q_proj.weight", l), decoder_dims::head_dim);
+    }
+    flow latent = project(h, "model.layers.*.self_attn.kv_a_proj_with_mqa.weight", l);
+    latent.layout = fitting(typing::split_columns(latent.layout, latent.rank), "self_attn.kv_a_proj_with_mqa");
+    latent.global[2] = n_.extent(decoder_dims::latent_rank);
+    const flow normed = normalise(latent, "model.layers.*.self_attn.kv_a_layernorm.weight", l);
+    const flow k = heads(project(normed, "model.layers.*.self_attn.kv_b_proj.weight", l), decoder_dims::expanded_head);
+    fitting(typing::repeat_heads(latent.layout, 4, k.layout), "self_attn: the rotary key");
+    q.layout = fitting(typing::attention(q.layout, k.layout), "self_attn");
+    return q;
+  }
+  flow attention(const flow& h, int l) {
+    const int norm = row_named("model.layers.*.self_attn.q_norm.weight");
+    const bool per_head = norm >= 0 && t_.rows[norm].extent[0] == decoder_dims::head_dim;
+    flow q = project(h, "model.layers.*.self_attn.q_proj.weight", l);
+    if (norm >= 0 && !per_head) q = moved(normalise(q, "model.layers.*.self_attn.q_norm.weight", l), layout_of_values(h, l));
+    flow k = project(h, "model.layers.*.self_attn.k_proj.weight", l);
+    if (norm >= 0 && !per_head) k = moved(normalise(k, "model.layers.*.self_attn.k_norm.weight", l), layout_of_values(h, l));
+    project(h, "model.layers.*.self_attn.v_proj.weight", l);
+    q = heads(q, decoder_dims::head_dim);
+    k = heads(k, decoder_dims::head_dim);
+    if (per_head) {
+      q = normalise(q, "model.layers.*.self_attn.q_norm.weight", l);
+      k = normalise(k, "model.layers.*.self_attn.k_norm.weight", l);
+    }
+    q.layout = fitting(typing::attention(q.layout, k.layout), "self_attn");
+    return q;
   }
   /// Of v before it is split into heads.
   layout_value layout_of_values(const flow& h, int l) const {
@@ -330,9 +352,9 @@ class step_walk {
     const layout_value y = fitting(typing::linear(h.layout, h.rank, v.compute), "self_attn.v_proj");
     return t_.styles[v.rule].output_moves ? output_layout(y, h.rank, t_.styles[v.rule]) : y;
   }
-  flow heads(flow x) const {
+  flow heads(flow x, int symbol) const {
     x.layout = fitting(typing::split_last(x.layout, x.rank), "self_attn");
-    const std::int64_t head_dim = n_.extent(decoder_dims::head_dim);
+    const std::int64_t head_dim = n_.extent(symbol);
     x.global[x.rank - 1] /= head_dim;
     x.global[x.rank++] = head_dim;
     return x;

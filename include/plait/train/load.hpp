@@ -12,7 +12,10 @@ namespace plait::inline v0_1 {
 inline model_numbers numbers_of(const io::model_config& m) {
   model_numbers n;
   n.symbols = {m.vocabulary, m.hidden, m.heads * m.head_dim, m.kv_heads * m.head_dim, m.head_dim, m.dense_intermediate,
-               m.expert_intermediate, 2 * m.expert_intermediate, m.experts, m.shared_intermediate};
+               m.expert_intermediate, 2 * m.expert_intermediate, m.experts, m.shared_intermediate,
+               m.query_rank, m.latent_rank, m.latent_rank + m.rotated(), m.expanded_head(), m.heads * m.expanded_head(), m.value_head,
+               m.heads * m.value_head, m.latent_rank > 0 && m.attention_bias ? 1 : 0,
+               m.query_rank > 0 && m.attention_bias ? 1 : 0};
   n.sparse_layer = m.sparse_layer;
   n.tied = m.tied;
   return n;

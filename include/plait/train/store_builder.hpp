@@ -13,6 +13,8 @@ struct model_numbers {
   std::vector<bool> sparse_layer;
   bool tied = false;
 
+  /// Whether a model of these numbers has that row.
+  bool has(const parameter& row) const { return row.condition == -1 || (extent(row.condition) == 0) == row.where_zero; }
   std::int64_t extent(int e) const { return is_symbol(e) ? symbols[static_cast<std::size_t>(symbol_index(e))] : e; }
 };
 
@@ -74,6 +76,7 @@ inline void build_store(context& c, parameter_store& store, const plan_table& t,
   };
   const auto add = [&](int r, int layer) {
     const parameter& row = t.rows[r];
+    if (!n.has(row)) return;
     const resolved_parameter& p = t.at(r, layer);
     parameter_slot s;
     s.name = detail::layer_name_of(row.name, layer);
