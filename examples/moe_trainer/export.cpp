@@ -52,7 +52,8 @@ void write_model_folder(const std::string& folder, const plait::io::model_config
   std::vector<std::vector<std::size_t>> files(1);
   std::uint64_t in_file = 0, total = 0;
   std::sort(tensors.begin(), tensors.end(), [](const io::tensor_write& a, const io::tensor_write& b) { return a.name < b.name; });
-  const auto header_of = [&](const io::tensor_write& w) { return io::tensor_header{w.name, io::element_of(type), w.shape}; };
+  const auto type_of = [type](const io::tensor_write& w) { return w.trained ? type : plait::dtype::f32; };
+  const auto header_of = [&](const io::tensor_write& w) { return io::tensor_header{w.name, io::element_of(type_of(w)), w.shape}; };
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const std::uint64_t bytes = header_of(tensors[i]).bytes();
     if (in_file > 0 && in_file + bytes > file_bytes) files.emplace_back(), in_file = 0;
@@ -77,8 +78,8 @@ void write_model_folder(const std::string& folder, const plait::io::model_config
     }
     const auto bytes_of = [&](const io::tensor_write& w, auto sink) {
       auto at = held.find(w.memory_name);
-      if (at == held.end()) at = held.emplace(w.memory_name, fetch(w.memory_name, type)).first;
-      sink(at->second, static_cast<std::size_t>(w.from_offset) * plait::size_of(type));
+      if (at == held.end()) at = held.emplace(w.memory_name, fetch(w.memory_name, type_of(w))).first;
+      sink(at->second, static_cast<std::size_t>(w.from_offset) * plait::size_of(type_of(w)));
       if (--uses[w.memory_name] == 0) held.erase(at);
     };
     if (writer) {

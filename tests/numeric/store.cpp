@@ -384,3 +384,49 @@ TEST_CASE("recompute: gradients are bitwise those of the plain run") {
     }
   }
 }
+
+TEST_CASE("what is not trained stays as it is, in the master's type, beside weights that FSDP cuts") {
+  for (const dtype compute : {dtype::f32, dtype::bf16})
+    run_ranks(mesh_of({2, 2, 1}), test_backend(), [&](context& c) {
+      parameter_store store;
+      store.types.compute = compute;
+      store.set_rows(2, 0);
+      store.add_unit("unit", -1, gathered::free_after_forward);
+      for (const bool trained : {true, false}) {
+        parameter_slot s;
+        s.name = trained ? "w" : "correction";
+        s.row = trained ? 0 : 1;
+        s.trained = trained;
+        s.rank = 1;
+        s.global[0] = 6;
+        s.compute = layout_of({R, R, I});
+        s.storage = trained ? layout_of({S(0), S(0), I}) : s.compute;
+        store.add(c, s);
+        for (i64 i = 0; i < store.slots.back().storage_local.size(); ++i) set_element(store.slots.back().master, i, 1.0 + static_cast<double>(i) / 1024);
+      }
+      parameter_slot& frozen = store.slots[1];
+      const std::vector<double> before = read(frozen.master);
+      CHECK(frozen.moment1.data == nullptr);
+      CHECK(frozen.accumulated.data == nullptr);
+      tape t;
+      c.recording = &t;
+      store.zero_gradients(c);
+      store.enter_unit(c, 0, -1);
+      const array seen = store.compute_array(frozen);
+      CHECK(seen.type() == dtype::f32);
+      CHECK(read(seen.now()) == before);
+      CHECK_FALSE(detail::wants_gradient(c, seen));
+      CHECK(detail::wants_gradient(c, store.compute_array(store.slots[0])));
+      store.leave_unit(c, 0, -1);
+      run_backward(c, t);
+      c.recording = nullptr;
+      c.ops->fill(c.exec, store.slots[0].accumulated, 1.0);
+      store.synchronise_gradients(c);
+      CHECK(store.gradient_norm(c) == doctest::Approx(std::sqrt(6.0)));
+      adamw_options adamw;
+      const std::vector<double> trained_before = read(store.slots[0].master);
+      store.update(c, adamw);
+      CHECK(read(frozen.master) == before);
+      if (!trained_before.empty()) CHECK(read(store.slots[0].master) != trained_before);
+    });
+}

@@ -334,7 +334,11 @@ class checkpoint_reader {
 /// Refuses a checkpoint of another model, before anything is allocated: names and shapes of every parameter, in one line.
 inline void require_model(const checkpoint& c, const model_config& config, bool with_optimizer) {
   std::map<std::string, std::vector<std::int64_t>> wanted;
-  for (const named_shape& t : memory_tensors(config)) wanted[t.name] = t.shape;
+  std::vector<std::string> optimised;
+  for (const named_shape& t : memory_tensors(config)) {
+    wanted[t.name] = t.shape;
+    if (t.trained) optimised.push_back(t.name);
+  }
   std::vector<std::string> problems;
   const auto text = [](std::span<const std::int64_t> shape) { return shape_text(shape); };
   for (const auto& [name, shape] : wanted) {
@@ -353,7 +357,7 @@ inline void require_model(const checkpoint& c, const model_config& config, bool 
     }
   }
   if (with_optimizer)
-    for (const auto& [name, shape] : wanted)
+    for (const std::string& name : optimised)
       for (const tensor_role role : {tensor_role::moment1, tensor_role::moment2})
         if (c.find(role, name) == nullptr) problems.push_back(std::string(name_of(role)) + " of " + name + " is missing");
   if (problems.empty()) return;

@@ -43,6 +43,7 @@ struct model_config {
   std::int64_t shared_intermediate = 0;  ///< width of the expert that every token visits; 0: none
   std::int64_t experts = 0;              ///< 0 where all layers are dense
   std::int64_t top_k = 0;
+  int choice_correction = 0;             ///< rank of the numbers added to the scores for the choice of experts alone; 0: none are
   router_options router{.normalise = true};  ///< how chosen experts are scored
   double rms_epsilon = 0;
   double rope_theta = 0;

@@ -31,6 +31,7 @@ namespace plait::inline v0_1::io {
 struct named_shape {
   std::string name;
   std::vector<std::int64_t> shape;
+  bool trained = true;  ///< else it has no moments, and keeps float32 in a narrower model
 };
 
 /// How the name of a layer's tensor begins in memory, and how on disk.
@@ -217,6 +218,9 @@ inline std::vector<named_shape> memory_tensors(const model_config& c) {
     all.push_back({at + "post_attention_layernorm.weight", {c.hidden}});
     if (c.sparse_layer[static_cast<std::size_t>(i)]) {
       all.push_back({at + "mlp.gate.weight", {c.experts, c.hidden}});
+      if (c.choice_correction > 0)
+        all.push_back({at + "mlp.gate.e_score_correction_bias",
+                       c.choice_correction == 2 ? std::vector<std::int64_t>{1, c.experts} : std::vector<std::int64_t>{c.experts}, false});
       all.push_back({at + "mlp.experts.gate_up_proj", {c.experts, 2 * c.expert_intermediate, c.hidden}});
       all.push_back({at + "mlp.experts.down_proj", {c.experts, c.hidden, c.expert_intermediate}});
       if (c.shared_intermediate > 0) {
@@ -300,6 +304,7 @@ struct tensor_write {
   std::string memory_name;
   std::vector<std::int64_t> start, count;  ///< in the tensor in memory
   std::int64_t from_offset = 0;
+  bool trained = true;
 };
 
 /// What a tensor in memory becomes on disk.
@@ -317,7 +322,10 @@ inline std::vector<tensor_write> plan_writes(std::string_view family, std::strin
 inline std::vector<tensor_write> export_tensors(const model_config& config) {
   std::vector<tensor_write> all;
   for (const named_shape& tensor : memory_tensors(config))
-    for (tensor_write& write : plan_writes(config.family, tensor.name, tensor.shape)) all.push_back(std::move(write));
+    for (tensor_write& write : plan_writes(config.family, tensor.name, tensor.shape)) {
+      write.trained = tensor.trained;
+      all.push_back(std::move(write));
+    }
   return all;
 }
 

@@ -92,6 +92,14 @@ class decoder {
     return styled<style_t<Plan, Model, Row, Number>, T>(T(store_->compute_array(slot)));
   }
 
+  /// A row that is not trained: in the statistics' type, without a gradient.
+  template <int Row, int Number = -1>
+  auto untrained(int layer) const {
+    static_assert(!Model::parameters[Row].trained);
+    using T = tensor<stat, any_extents<Model::parameters[Row].rank>, compute_layout_t<Plan, Model, Row, Number>>;
+    return T(store_->compute_array(store_->slot(Row, layer)));
+  }
+
   tables make_tables(context& c, const batch& in, decoder_cache* cache) const {
     const rotary_angles<stat> angles(in, config_->rotated(), config_->rope_theta, config_->rope);
     const std::int64_t three[3] = {in.rows, in.columns, angles.half}, two[2] = {in.rows, in.columns};
@@ -228,7 +236,14 @@ class decoder {
   template <int Number, class H>
   auto experts(context& c, const H& h, int l, const tables& t) {
     const auto logits = project(c, h, weight<row("model.layers.*.mlp.gate.weight"), Number>(l));
-    const auto routed = route(c, logits, config_->top_k, config_->router);
+    const auto routed = [&] {
+      if constexpr (traits::choice_correction >= 0)
+        return route(c, logits, untrained<traits::choice_correction, Number>(l), config_->top_k, config_->router);
+      else return route(c, logits, config_->top_k, config_->router);
+    }();
+    // The balancing loss is of the softmax router of the same logits, as transformers' is, whatever chose the experts.
+    const bool balanced_apart = config_->aux_weight() != 0 && (traits::choice_correction >= 0 || config_->router.scoring == router_scoring::sigmoid);
+    const auto balanced = balanced_apart ? route(c, logits, config_->top_k, {}) : routed;
     const auto up = weight<row("model.layers.*.mlp.experts.gate_up_proj"), Number>(l);
     const auto down = weight<row("model.layers.*.mlp.experts.down_proj"), Number>(l);
     const auto rows = dispatch(c, h, routed, up);
@@ -237,7 +252,7 @@ class decoder {
     const std::int64_t two[2] = {t.input->rows, t.input->columns};
     const auto valid = constant<typename H::layout_type, std::uint8_t, extents<dyn, dyn>>(c, t.input->valid.data(), two);
     // The tokens are whole on the experts' ranks: one copy of their statistics joins the pending sum.
-    partial_statistics counted = redistribute<typename partial_statistics::layout_type>(c, router_statistics(c, routed, valid));
+    partial_statistics counted = redistribute<typename partial_statistics::layout_type>(c, router_statistics(c, balanced, valid));
     return layer_output<std::decay_t<decltype(y)>, partial_statistics>{y, counted};
   }
 

@@ -46,6 +46,8 @@ struct decoder_traits {
   /// or of the queries of all heads together.
   static constexpr bool whole_query_key_norm =
       detail::first_extent<Model>("model.layers.*.self_attn.q_norm.weight") == decoder_dims::query_width;
+  /// Numbers added to the experts' scores for the choice alone, not trained.
+  static constexpr int choice_correction = detail::find_row<Model>("model.layers.*.mlp.gate.e_score_correction_bias");
   /// An expert that every token visits, and a gate that weights its output.
   static constexpr bool shared_expert = detail::find_row<Model>("model.layers.*.mlp.shared_expert.down_proj.weight") >= 0;
   static constexpr bool shared_expert_gate = detail::find_row<Model>("model.layers.*.mlp.shared_expert_gate.weight") >= 0;

@@ -45,6 +45,9 @@ struct not_given {
   int symbol = -1;
   constexpr explicit not_given(int s) : symbol(s) {}
 };
+/// Not trained: ops read it in the master's type, it has neither gradient nor moments, no optimizer touches it, and FSDP leaves it as it
+/// is. It is loaded, kept in checkpoints and exported like the others. (PyTorch's buffers.)
+struct frozen {};
 
 struct parameter {
   const char* name = nullptr;
@@ -53,6 +56,7 @@ struct parameter {
   int unit_dim = -1, unit_size = 1;
   int packed_dim = -1, sections = 1;
   bool may_be_uneven = false;
+  bool trained = true;
   layer_kind kind = layer_kind::any;
   int condition = -1;  // a symbol; -1: the row is always there
   bool where_zero = false;
@@ -69,6 +73,7 @@ struct parameter {
   constexpr void set(uneven) { may_be_uneven = true; }
   constexpr void set(given g) { condition = g.symbol; }
   constexpr void set(not_given g) { condition = g.symbol, where_zero = true; }
+  constexpr void set(frozen) { trained = false; }
   constexpr void set(layer_kind k) { kind = k; }
 };
 

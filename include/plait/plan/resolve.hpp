@@ -124,7 +124,7 @@ constexpr resolved_parameter resolve(int row_number, int number) {
     out.error = plan_error::plain_as_packed;
   for (int i = 0; i < style.atoms; ++i) compute.place(style.atom[i], p);
   for (int i = 0; i < style.atoms; ++i) stored.place(style.atom[i], p);
-  for (int i = 0; i < storage.atoms; ++i) {
+  for (int i = 0; i < storage.atoms && row.trained; ++i) {
     const int atom = storage.atom[i];
     if (!(compute.value.at[atom] == Replicate::value)) {
       out.error = plan_error::fsdp_over_sharded;

@@ -50,12 +50,13 @@ inline bool writes_copy(const parameter_slot& s, const mesh_shape& mesh, const i
   return true;
 }
 
-/// The roles that a run of these types must keep, with their element types.
+/// The roles of a parameter that a run of these types must keep, with their element types. What is not trained is kept as the master.
 struct kept_role {
   io::tensor_role role;
   dtype type;
 };
-inline std::vector<kept_role> roles_of(const precision_types& types) {
+inline std::vector<kept_role> roles_of(const precision_types& types, const parameter_slot& s) {
+  if (!s.trained) return {{io::tensor_role::parameter, types.master}};
   std::vector<kept_role> roles = {{io::tensor_role::parameter, types.parameter}};
   if (types.parameter != types.master) roles.push_back({io::tensor_role::master, types.master});
   roles.push_back({io::tensor_role::moment1, types.moment});
@@ -95,7 +96,7 @@ inline std::vector<planned_file> files_of_rank(const parameter_store& store, con
     const parameter_slot& s = store.slots[i];
     if (!writes_copy(s, mesh, at)) continue;
     const std::vector<shard_box> boxes = boxes_of(shard_at(s, mesh, at));
-    for (const kept_role& kept : roles_of(store.types))
+    for (const kept_role& kept : roles_of(store.types, s))
       for (std::size_t b = 0; b < boxes.size(); ++b) {
         const bool optimizer = kept.role != io::tensor_role::parameter;
         if (drafts[optimizer].size() <= b) drafts[optimizer].resize(b + 1);
@@ -142,7 +143,7 @@ inline io::manifest plan_manifest(const parameter_store& store, const mesh_shape
   for (int a = 0; a < mesh.atoms; ++a) m.sizes.push_back(mesh.size[a]);
   std::map<std::pair<int, io::tensor_role>, std::size_t> place;
   for (std::size_t i = 0; i < store.slots.size(); ++i)
-    for (const kept_role& kept : roles_of(store.types)) {
+    for (const kept_role& kept : roles_of(store.types, store.slots[i])) {
       const parameter_slot& s = store.slots[i];
       io::stored_tensor t;
       t.name = s.name;

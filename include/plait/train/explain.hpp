@@ -645,8 +645,8 @@ inline explanation explain(const plan_table& t, const model_numbers& n, const me
     const auto bytes = [](const view& v) { return static_cast<std::int64_t>(v.bytes()); };
     p.compute_bytes = bytes(s.compute_local);
     p.storage_bytes = bytes(s.master);
-    p.gradient_bytes = bytes(s.accumulated);
-    p.optimizer_bytes = bytes(s.moment1) + bytes(s.moment2);
+    p.gradient_bytes = s.trained ? bytes(s.accumulated) : 0;
+    p.optimizer_bytes = s.trained ? bytes(s.moment1) + bytes(s.moment2) : 0;
     out.memory.parameters += p.storage_bytes;
     out.memory.gradients += p.gradient_bytes;
     out.memory.moments += p.optimizer_bytes;

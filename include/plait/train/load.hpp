@@ -23,7 +23,7 @@ inline model_numbers numbers_of(const io::model_config& m) {
 
 /// A parameter type narrower than the master's rounds the weights once, when they come in.
 inline void round_master(context& c, const parameter_store& store, parameter_slot& s) {
-  if (store.types.parameter == s.master.type) return;
+  if (store.types.parameter == s.master.type || !s.trained) return;
   std::shared_ptr<buffer> memory;
   view narrow = s.storage_local;
   narrow.type = store.types.parameter;
@@ -48,7 +48,7 @@ inline void load_weights(context& c, parameter_store& store, const io::hf_folder
   }
 }
 
-/// Fresh weights: norms 1, biases 0, the rest normal with the given deviation, by (seed, name, global index).
+/// Fresh weights: norms 1, biases and what is not trained 0, the rest normal with the given deviation, by (seed, name, global index).
 inline void initialise_weights(context& c, parameter_store& store, std::uint64_t seed, double deviation) {
   for (parameter_slot& s : store.slots) {
     const std::uint64_t key = stream_key(seed, s.name);
@@ -65,7 +65,7 @@ inline void initialise_weights(context& c, parameter_store& store, std::uint64_t
         }
         for (int d = 0; d < s.rank; ++d) global = global * s.global[d] + at[d];
         packed[static_cast<std::size_t>(i)] =
-            s.rank == 1 ? (bias ? 0.0f : 1.0f) : static_cast<float>(deviation * normal(key, static_cast<std::uint64_t>(global)));
+            !s.trained ? 0.0f : s.rank == 1 ? (bias ? 0.0f : 1.0f) : static_cast<float>(deviation * normal(key, static_cast<std::uint64_t>(global)));
       }
       if (s.master.type == dtype::f32) {
         place_box(c, s, s.master, count, offset, packed.data());

@@ -28,7 +28,7 @@ inline void load_checkpoint(context& c, parameter_store& store, const io::checkp
     const io::stored_tensor* const master = from.find(io::tensor_role::master, s.name);
     load_role(c, reader, master != nullptr ? *master : need(io::tensor_role::parameter, s.name), s, s.master);
     if (master == nullptr) round_master(c, store, s);
-    if (!with_optimizer) continue;
+    if (!with_optimizer || !s.trained) continue;
     load_role(c, reader, need(io::tensor_role::moment1, s.name), s, s.moment1);
     load_role(c, reader, need(io::tensor_role::moment2, s.name), s, s.moment2);
   }

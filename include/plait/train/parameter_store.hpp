@@ -19,6 +19,7 @@ struct precision_types {
 struct parameter_slot {
   std::string name;  // with the layer number, as transformers names it in memory
   int row = -1, layer = -1;
+  bool trained = true;  // else: no gradient, no moments, the master's type in computing
   int rank = 0;
   std::int64_t global[4] = {};
   layout_value compute{}, storage{};
@@ -96,7 +97,7 @@ class parameter_store {
   void add(context& c, parameter_slot s) {
     s.compute_local = s.storage_local = view{};
     s.compute_local.rank = s.storage_local.rank = s.rank;
-    s.compute_local.type = types.compute;
+    s.compute_local.type = s.trained ? types.compute : types.master;
     s.storage_local.type = types.master;
     s.compute_held = detail::holdings(s.compute, s.compute_local, s.global, c.mesh, c.coordinate);
     s.storage_held = detail::holdings(s.storage, s.storage_local, s.global, c.mesh, c.coordinate);
@@ -107,18 +108,20 @@ class parameter_store {
     for (int a = 0; a < c.mesh.atoms; ++a) {
       if (c.mesh.size[a] == 1) continue;
       if (!(s.storage.at[a] == s.compute.at[a])) s.gather_mask |= 1u << a;
-      else if (s.compute.at[a].kind == placement_kind::replicate) s.sync_mask |= 1u << a;
+      else if (s.trained && s.compute.at[a].kind == placement_kind::replicate) s.sync_mask |= 1u << a;
     }
     s.master = state(c, s, types.master, s.memory[0]);
-    s.moment1 = state(c, s, types.moment, s.memory[1]);
-    s.moment2 = state(c, s, types.moment, s.memory[2]);
-    s.accumulated = state(c, s, types.accumulate, s.memory[3]);
-    s.gradient = std::make_shared<gradient_slot>();
-    s.gradient->local = s.compute_local;
-    s.gradient->local.type = types.accumulate;
-    s.gradient->value_type = types.compute;
+    if (s.trained) {
+      s.moment1 = state(c, s, types.moment, s.memory[1]);
+      s.moment2 = state(c, s, types.moment, s.memory[2]);
+      s.accumulated = state(c, s, types.accumulate, s.memory[3]);
+      s.gradient = std::make_shared<gradient_slot>();
+      s.gradient->local = s.compute_local;
+      s.gradient->local.type = types.accumulate;
+      s.gradient->value_type = types.compute;
+    }
     parameter_unit& u = units[static_cast<std::size_t>(s.unit)];
-    if (s.gather_mask != 0 || types.master != types.compute) u.gathered_bytes += static_cast<std::int64_t>(s.compute_local.bytes());
+    if (s.gather_mask != 0 || types.master != s.compute_local.type) u.gathered_bytes += static_cast<std::int64_t>(s.compute_local.bytes());
     index_[static_cast<std::size_t>((s.layer + 1) * rows_ + s.row)] = static_cast<int>(slots.size());
     u.slots.push_back(static_cast<int>(slots.size()));
     slots.push_back(std::move(s));
@@ -221,7 +224,7 @@ class parameter_store {
     const auto sum = number(c, 0.0);
     const view total = number_view(*sum);
     for (const parameter_slot& s : slots) {
-      bool mine = true;
+      bool mine = s.trained;
       for (int a = 0; a < c.mesh.atoms; ++a)
         if (!s.storage.at[a].cuts() && c.coordinate[a] != 0) mine = false;
       if (mine) c.ops->sum_of_squares(c.exec, s.accumulated, total);
@@ -232,6 +235,7 @@ class parameter_store {
 
   void zero_gradients(context& c) {
     for (parameter_slot& s : slots) {
+      if (!s.trained) continue;
       c.ops->fill(c.exec, s.accumulated, 0.0);
       s.has_gradient = false;
     }
@@ -240,7 +244,8 @@ class parameter_store {
   void update(context& c, const adamw_options& options) {
     for (const parameter_unit& u : units)
       if (u.present || u.started) throw std::logic_error(std::string("plait: unit '") + u.name + "' is still gathered while its weights change; drop it first");
-    for (parameter_slot& s : slots) c.ops->adamw(c.exec, s.master, s.accumulated, s.moment1, s.moment2, options);
+    for (parameter_slot& s : slots)
+      if (s.trained) c.ops->adamw(c.exec, s.master, s.accumulated, s.moment1, s.moment2, options);
   }
 
   /// Sum over all ranks of the mesh, in rank order.
@@ -362,7 +367,7 @@ class parameter_store {
     for (int i : u.slots) {
       parameter_slot& s = slots[static_cast<std::size_t>(i)];
       if (s.gather_mask != 0) continue;
-      if (types.master == types.compute) {
+      if (types.master == s.compute_local.type) {
         s.cell->data = s.master.data;
       } else {
         const view v = detail::allocate(c, s.compute_local, s.cell->memory);
@@ -415,6 +420,7 @@ class parameter_store {
     c.layer = u.layer;
     for (int i : u.slots) {
       parameter_slot& s = slots[static_cast<std::size_t>(i)];
+      if (!s.trained) continue;
       s.has_gradient = s.has_gradient || s.gradient->filled;
       const view whole = detail::accumulator(c, *s.gradient);  // zeros where this rank had nothing to add
       if (s.gather_mask == 0) c.ops->accumulate(c.exec, whole, s.accumulated);
@@ -468,6 +474,7 @@ class parameter_store {
       }
     }
     for (int i : u.slots) {
+      if (!slots[static_cast<std::size_t>(i)].trained) continue;
       gradient_slot& g = *slots[static_cast<std::size_t>(i)].gradient;
       g.filled = false;
       g.memory.reset();

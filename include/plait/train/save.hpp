@@ -175,22 +175,20 @@ class checkpoint_saver {
 
   /// This rank's shards, by role, in host memory that is kept for the next save.
   void copy_state(context& c, const parameter_store& parameters) {
-    const std::vector<kept_role> roles = roles_of(parameters.types);
-    state_.resize(parameters.slots.size() * roles.size());
+    state_.resize(parameters.slots.size() * role_count);
     shapes_.clear();
-    role_count_ = roles.size();
     std::vector<bool> written(parameters.slots.size());
     for (const planned_file& f : files_)
       for (const planned_tensor& t : f.tensors) written[static_cast<std::size_t>(t.slot)] = true;
     for (std::size_t i = 0; i < parameters.slots.size(); ++i) {
       const parameter_slot& s = parameters.slots[i];
       shapes_.push_back(s.storage_local);
-      for (std::size_t r = 0; r < roles.size(); ++r) {
-        std::vector<char>& to = state_[i * roles.size() + r];
+      for (const kept_role& kept : roles_of(parameters.types, s)) {
+        std::vector<char>& to = state_[i * role_count + static_cast<std::size_t>(kept.role)];
         if (!written[i]) continue;
-        const view& from = memory_of(s, roles[r].role);
+        const view& from = memory_of(s, kept.role);
         view wanted = from;
-        wanted.type = roles[r].type;
+        wanted.type = kept.type;
         to.resize(wanted.bytes());
         if (from.type == wanted.type) {
           c.ops->copy(c.exec, to.data(), from.data, to.size());
@@ -202,8 +200,6 @@ class checkpoint_saver {
         }
       }
     }
-    role_index_.clear();
-    for (std::size_t r = 0; r < roles.size(); ++r) role_index_[roles[r].role] = r;
   }
 
   /// On the writing thread. The report: "!" and what went wrong, or a line a file with its name and its blocks' digests.
@@ -221,7 +217,7 @@ class checkpoint_saver {
         out.write(f.header.data(), f.header.size());
         for (const planned_tensor& t : f.tensors) {
           const auto slot = static_cast<std::size_t>(t.slot);
-          detail::rows_of_box(shapes_[slot], t.part, size_of(t.kept.type), state_[slot * role_count_ + role_index_.at(t.kept.role)].data(),
+          detail::rows_of_box(shapes_[slot], t.part, size_of(t.kept.type), state_[slot * role_count + static_cast<std::size_t>(t.kept.role)].data(),
                               [&](const char* data, std::size_t bytes) { out.write(data, bytes); });
         }
         out.finish();
@@ -273,9 +269,8 @@ class checkpoint_saver {
   std::vector<planned_file> files_;
   std::vector<std::pair<std::string, std::string>> extra_;
   std::vector<view> shapes_;
-  std::size_t role_count_ = 0;
-  std::map<io::tensor_role, std::size_t> role_index_;
-  std::vector<std::vector<char>> state_;
+  static constexpr std::size_t role_count = std::size(io::all_roles);
+  std::vector<std::vector<char>> state_;  // of slot i in role r: at i * role_count + r
   std::string report_;
 };
 

@@ -83,6 +83,7 @@ inline void build_store(context& c, parameter_store& store, const plan_table& t,
     detail::check_fit(row, p, n, c.mesh, s.name);
     s.row = r;
     s.layer = layer;
+    s.trained = row.trained;
     s.rank = row.rank;
     for (int d = 0; d < row.rank; ++d) s.global[d] = n.extent(row.extent[d]);
     s.compute = p.compute;
