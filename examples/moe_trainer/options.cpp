@@ -106,7 +106,8 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
     sub->add_flag("--sp", o.sp, "sequence parallelism: the residual stream is cut by sequence over tp");
     sub->add_flag("--ep", o.ep, "expert parallelism: experts over tp, or over ep=N ranks");
     sub->add_option("--backend", o.backend, "auto, cpu or cuda; auto takes a GPU where there is one")->check(CLI::IsMember({"auto", "cpu", "cuda"}));
-    sub->add_option("--dtype", dtype, "f32 or bf16 (bf16: float32 master weights, moments and gradients)")->check(CLI::IsMember({"f32", "bf16"}));
+    sub->add_option("--dtype", dtype, "f32, bf16 (master weights, moments and gradients in float32) or bf16-states (only gradients in float32)")
+        ->check(CLI::IsMember({"f32", "bf16", "bf16-states"}));
     sub->add_option("--seed", o.seed, "of fresh weights and of drawn tokens")->capture_default_str();
     sub->add_flag("--check", o.check, "compare every collective between ranks before data move");
     sub->add_option("--threads", o.threads, "threads of each rank's dense products (default: the cores divided among the ranks)")->check(CLI::NonNegativeNumber);
@@ -170,7 +171,7 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
     if (generate->parsed()) o.run = command::generate;
     if (explain->parsed()) o.run = command::explain;
     if (checkpoint->parsed()) o.run = command::checkpoint;
-    o.dtype = dtype == "bf16" ? plait::training_dtype::bf16 : plait::training_dtype::f32;
+    o.dtype = dtype == "bf16" ? plait::training_dtype::bf16 : dtype == "f32" ? plait::training_dtype::f32 : plait::training_dtype::bf16_states;
     o.recompute = recompute == "layer" ? plait::recomputation::layer : recompute == "experts" ? plait::recomputation::experts : plait::recomputation::none;
     if (ranks != 0 && !mesh.empty()) throw usage_error("--ranks and --mesh say the same thing; give one of them");
     o.mesh = atoms_of(ranks != 0 ? mesh_for(ranks, o.sp, o.ep) : parse_mesh(mesh), o.ep);

@@ -45,7 +45,7 @@ void print_plan(const session& s, const plait::parameter_store& store) {
              s.folder ? "" : ", fresh weights");
   fmt::print("plan: {}{}, fsdp {} ({} x {}), tp {}, {} ranks as threads, {}\n", o.sp ? "sequence parallel" : "tensor parallel",
              o.ep ? " + expert parallel" : "", o.mesh.size[0] * o.mesh.size[1], o.mesh.size[0], o.mesh.size[1], o.mesh.size[2],
-             o.mesh.ranks(), o.dtype == plait::training_dtype::bf16 ? "bf16" : "f32");
+             o.mesh.ranks(), name_of(o.dtype));
 }
 
 /// A progress line that rewrites itself on a terminal, plain lines otherwise.
@@ -98,7 +98,7 @@ plait::save_facts facts_of(const session& s) {
   plait::save_facts f;
   f.family = s.config.family;
   f.plan = plan_text(s.o);
-  f.element_types = s.o.dtype == plait::training_dtype::bf16 ? "bf16" : "f32";
+  f.element_types = name_of(s.o.dtype);
   f.axes = {"fsdp_outer", "fsdp_inner", "tp"};
   f.files.emplace_back("config.json", s.config.raw_text);
   f.files.insert(f.files.end(), s.companions.begin(), s.companions.end());

@@ -369,6 +369,7 @@ void with_width(int width, F&& body) {
 
 bool mma_attention(queue& on, const attention_shape& s, const view& q, const view& k, const view& v, const int* segments, float scale,
                    const view& out, float* lse) {
+  if (wgmma_attention(on, s, q, k, v, segments, scale, out, lse)) return true;
   if (!fits(s, q, k, v)) return false;
   with_width(s.width, [&](auto d) {
     constexpr int D = decltype(d)::value;
@@ -383,6 +384,7 @@ bool mma_attention(queue& on, const attention_shape& s, const view& q, const vie
 
 bool mma_attention_gradient(queue& on, const attention_shape& s, const view& q, const view& k, const view& v, const int* segments,
                             float scale, const gradient_inputs& in, const view& dout, const view& dq, const view& dk, const view& dv) {
+  if (wgmma_attention_gradient(on, s, q, k, v, segments, scale, in, dout, dq, dk, dv)) return true;
   if (!fits(s, q, k, v) || !aligned16(dout.as<char>())) return false;
   with_width(s.width, [&](auto d) {
     constexpr int D = decltype(d)::value;

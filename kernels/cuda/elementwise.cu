@@ -217,10 +217,12 @@ struct rope_op {
   }
 };
 
-template <class G>
+/// P: the master weights and moments. `copy`: the new weights in bf16, if wanted.
+template <class P, class G>
 struct adamw_op {
-  float *p, *m, *v;
+  P *p, *m, *v;
   const G* gradient;
+  bf16* copy;
   float decay, weight1, beta2, weight2, root2, epsilon, size, factor;
   bool from_start;
   template <int V>
@@ -240,16 +242,25 @@ struct adamw_op {
     store<V>(m + i, first);
     store<V>(v + i, second);
     store<V>(p + i, w);
+    if (copy != nullptr) store<V>(copy + i, w);
   }
 };
 
-inline constexpr int square_blocks = 512;
+inline constexpr int square_blocks = 1024;
 
-template <class T>
+template <class T, int V>
 __global__ void __launch_bounds__(block_threads) squares_kernel(const T* x, index n, double* parts) {
   double total = 0;
-  for (index i = static_cast<index>(blockIdx.x) * block_threads + threadIdx.x; i < n; i += static_cast<index>(gridDim.x) * block_threads) {
-    const double a = convert<double>(x[i]);
+  const index thread = static_cast<index>(blockIdx.x) * block_threads + threadIdx.x, step = static_cast<index>(gridDim.x) * block_threads;
+#pragma unroll 2
+  for (index i = thread * V; i + V <= n; i += step * V) {
+    double a[V];
+    load<V>(x + i, a);
+#pragma unroll
+    for (int j = 0; j < V; ++j) total += a[j] * a[j];
+  }
+  if (const index rest = n / V * V + thread; V > 1 && rest < n) {
+    const double a = convert<double>(x[rest]);
     total += a * a;
   }
   total = over_group<block_threads>(total, plus{});
@@ -399,27 +410,32 @@ void rope(const execution& ex, view x, view cosine, view sine, rotary_form form,
   });
 }
 
-void adamw(const execution& ex, view master, view gradient, view moment1, view moment2, const adamw_options& o) {
-  if (master.type != dtype::f32) unsupported("adamw's master copy", master.type);
+void adamw(const execution& ex, view master, view gradient, view moment1, view moment2, view copy, const adamw_options& o) {
+  if (moment1.type != master.type || moment2.type != master.type) unsupported("adamw's moments beside another type of weights", moment1.type);
+  if (copy && copy.type != dtype::bf16) unsupported("adamw's copy of the weights", copy.type);
   const double step = static_cast<double>(o.step);
   const double correction1 = 1 - std::pow(o.beta1, step), correction2 = 1 - std::pow(o.beta2, step);
   visit_float("adamw", gradient.type, [&](auto tag) {
     using G = typename decltype(tag)::type;
-    // Scalars are worked out in double and rounded once, as the CPU backend does.
-    const adamw_op<G> op{master.as<float>(),
-                         moment1.as<float>(),
-                         moment2.as<float>(),
-                         gradient.as<const G>(),
-                         static_cast<float>(1 - o.learning_rate * o.weight_decay),
-                         static_cast<float>(1 - o.beta1),
-                         static_cast<float>(o.beta2),
-                         static_cast<float>(1 - o.beta2),
-                         static_cast<float>(std::sqrt(correction2)),
-                         static_cast<float>(o.epsilon),
-                         static_cast<float>(-(o.learning_rate / correction1)),
-                         static_cast<float>(o.gradient_scale),
-                         1 - o.beta1 < 0.5};
-    each<4>(queue_of(ex), "adamw", master.size(), op, master.as<float>(), moment1.as<float>(), moment2.as<float>(), gradient.as<G>());
+    visit_float("adamw's master copy", master.type, [&](auto master_tag) {
+      using P = typename decltype(master_tag)::type;
+      // Scalars are worked out in double and rounded once, as the CPU backend does.
+      const adamw_op<P, G> op{master.as<P>(),
+                              moment1.as<P>(),
+                              moment2.as<P>(),
+                              gradient.as<const G>(),
+                              copy.as<bf16>(),
+                              static_cast<float>(1 - o.learning_rate * o.weight_decay),
+                              static_cast<float>(1 - o.beta1),
+                              static_cast<float>(o.beta2),
+                              static_cast<float>(1 - o.beta2),
+                              static_cast<float>(std::sqrt(correction2)),
+                              static_cast<float>(o.epsilon),
+                              static_cast<float>(-(o.learning_rate / correction1)),
+                              static_cast<float>(o.gradient_scale),
+                              1 - o.beta1 < 0.5};
+      each<4>(queue_of(ex), "adamw", master.size(), op, master.as<P>(), moment1.as<P>(), moment2.as<P>(), gradient.as<G>(), copy.as<bf16>());
+    });
   });
 }
 
@@ -431,7 +447,8 @@ void sum_of_squares(const execution& ex, view x, view total) {
   const scratch parts(q, sizeof(double) * blocks);
   const auto run = [&](auto tag) {
     using T = typename decltype(tag)::type;
-    squares_kernel<T><<<blocks, block_threads, 0, q.stream>>>(x.as<const T>(), n, parts.as<double>());
+    if (aligned16(x.as<T>())) squares_kernel<T, 4><<<blocks, block_threads, 0, q.stream>>>(x.as<const T>(), n, parts.as<double>());
+    else squares_kernel<T, 1><<<blocks, block_threads, 0, q.stream>>>(x.as<const T>(), n, parts.as<double>());
   };
   if (x.type == dtype::f64) run(type_tag<double>{});
   else visit_float("sum_of_squares", x.type, run);

@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(256) product_kernel(product<T, C> p) {
     const int e = static_cast<int>(blockIdx.z);
     k0 = clamped(p.offsets[e], p.K);
     k1 = clamped(p.offsets[e + 1], p.K);
-    if (k0 >= k1) return;  // nothing is added
+    if (k0 >= k1 && p.add) return;  // nothing is added
     p.c += e * p.c_step;
   }
   const int tx = static_cast<int>(threadIdx.x) % 16, ty = static_cast<int>(threadIdx.x) / 16;
@@ -153,7 +153,7 @@ void multiply(queue& q, const char* what, view a, view b, view c, index am, inde
 /// Rows of experts, as the grouped GEMM takes them; false where it does not fit.
 bool grouped_shape(queue& q, view offsets, view weight, index rows, view x, view y, kernels::grouped_gemm_shape& shape) {
   const index local = weight.extent[0], out = weight.extent[1], in = weight.extent[2];
-  if (x.type != dtype::bf16 || y.type != dtype::bf16 || q.capability != 90 || local > kernels::expert_layout::max_experts || out % 8 != 0 ||
+  if (x.type != dtype::bf16 || y.type != dtype::bf16 || q.capability < 80 || local > kernels::expert_layout::max_experts || out % 8 != 0 ||
       in % 8 != 0 || out == 0 || in == 0 || rows > 0x7fffffff || !aligned16(x.as<char>(), y.as<char>(), weight.as<char>()))
     return false;
   if (q.grouped_words == nullptr) {
@@ -209,14 +209,18 @@ void grouped_input_gradient(const execution& ex, view dy, view weight, view offs
   multiply<grouping::rows>(q, "grouped_input_gradient", dy, weight, dx, out, 1, in, 1, in, rows, in, out, false, offsets, out * in, 0);
 }
 
-void grouped_weight_gradient(const execution& ex, view x, view dy, view offsets, view dweight) {
+void grouped_weight_gradient(const execution& ex, view x, view dy, view offsets, view dweight, bool accumulate) {
   const index out = dweight.extent[1], in = dweight.extent[2], rows = x.rows();
-  if (rows == 0 || dweight.extent[0] == 0) return;
+  if (dweight.extent[0] == 0) return;
   queue& q = queue_of(ex);
+  if (rows == 0) {
+    if (!accumulate) check(cudaMemsetAsync(dweight.data, 0, dweight.bytes(), q.stream), "grouped_weight_gradient");
+    return;
+  }
   kernels::grouped_gemm_shape shape;
   if (dweight.type == dtype::f32 && grouped_shape(q, offsets, dweight, rows, x, dy, shape))
-    return succeeded(kernels::grouped_weight_gradient(shape, dy.data, x.data, dweight.as<float>(), true, q.stream));
-  multiply<grouping::depth>(q, "grouped_weight_gradient", dy, x, dweight, 1, out, in, 1, in, out, in, rows, true, offsets, 0, out * in);
+    return succeeded(kernels::grouped_weight_gradient(shape, dy.data, x.data, dweight.as<float>(), accumulate, q.stream));
+  multiply<grouping::depth>(q, "grouped_weight_gradient", dy, x, dweight, 1, out, in, 1, in, out, in, rows, accumulate, offsets, 0, out * in);
 }
 
 }  // namespace plait::inline v0_1::cuda

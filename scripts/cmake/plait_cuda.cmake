@@ -25,7 +25,7 @@ if(CMAKE_CUDA_COMPILER AND TARGET CUDA::cudart AND TARGET CUDA::cublasLt)
   # Hot kernels: spills and local memory are errors, serialised wgmma too (ptxas only mentions it, so the output is read).
   set_target_properties(plait_cuda PROPERTIES RULE_LAUNCH_COMPILE "sh ${PROJECT_SOURCE_DIR}/scripts/cmake/nvcc_guard.sh")
   file(GLOB plait_grouped_gemm_instances CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/kernels/instances/*.cu")
-  set_source_files_properties(${plait_grouped_gemm_instances} PROPERTIES
+  set_source_files_properties(${plait_grouped_gemm_instances} "${PROJECT_SOURCE_DIR}/kernels/cuda/attention_wgmma.cu" PROPERTIES
     COMPILE_OPTIONS "-Xptxas=-Werror,-warn-spills,-warn-lmem-usage")
   set_source_files_properties("${PROJECT_SOURCE_DIR}/kernels/instances/portable.cu" PROPERTIES COMPILE_OPTIONS
     "-Xptxas=-Werror,-warn-spills,-warn-lmem-usage;-gencode=arch=compute_80,code=[sm_80,compute_80]")

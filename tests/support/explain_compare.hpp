@@ -132,7 +132,7 @@ void compare(const io::model_config& config, const mesh_shape& mesh, const setti
     train_step(c, model, store, input, o, s.logits);
     c.records = nullptr;
     for (const parameter_slot& p : store.slots) {
-      memory[rank].parameters += static_cast<std::int64_t>(p.memory[0]->bytes());
+      memory[rank].parameters += static_cast<std::int64_t>(p.memory[0]->bytes() + (p.memory[4] ? p.memory[4]->bytes() : 0));
       memory[rank].moments += static_cast<std::int64_t>(p.memory[1]->bytes() + p.memory[2]->bytes());
       memory[rank].gradients += static_cast<std::int64_t>(p.memory[3]->bytes());
     }

@@ -44,12 +44,15 @@ inline void grouped_input_gradient(const execution& ex, view dy, view weight, vi
   });
 }
 
-inline void grouped_weight_gradient(const execution& ex, view x, view dy, view offsets, view dweight) {
+inline void grouped_weight_gradient(const execution& ex, view x, view dy, view offsets, view dweight, bool accumulate) {
   const index out = dweight.extent[1], in = dweight.extent[2];
   for_experts(ex, offsets, x.rows(), row_work(dweight), [&](index e, index start, index rows, int threads) {
-    if (rows == 0) return;
+    if (rows == 0) {
+      if (!accumulate) std::memset(const_cast<char*>(row_of(dweight, e * out)), 0, static_cast<std::size_t>(out * in) * size_of(dweight.type));
+      return;
+    }
     product(out, in, rows, {row_of(dy, start), dy.type, 1, out}, {row_of(x, start), x.type, 1, in},
-            target{dweight.data, dweight.type, in}.moved(e * out, 0), true, threads);
+            target{dweight.data, dweight.type, in}.moved(e * out, 0), accumulate, threads);
   });
 }
 

@@ -20,6 +20,7 @@ class decoder_model final : public any_model {
       const scoped_value<tape*> unrecorded(c.recording, nullptr);
       r.logits = whole(c, out.logits);
     }
+    { const auto dropped = std::move(out.logits); }  // the largest tensor: backward may write over it
     if (train) backward(c, *out.loss);
     store_->drop_all();
     if (scale != nullptr) {  // read when all is queued: reading waits for the queue

@@ -14,11 +14,15 @@ struct plan_choice {
   std::unique_ptr<any_model> (*make)(const io::model_config&, parameter_store&, decoder_options) = nullptr;
 };
 
-enum class training_dtype : unsigned char { f32, bf16 };
+/// The precision policies that families are built with: float32_, bfloat16_ and bfloat16_states_precision.
+enum class training_dtype : unsigned char { f32, bf16, bf16_states };
+inline const char* name_of(training_dtype type) {
+  return type == training_dtype::f32 ? "f32" : type == training_dtype::bf16 ? "bf16" : "bf16-states";
+}
 
 struct family {
   const char* name = "";
-  plan_choice plans[2][2][2] = {};  // [dtype][sp][ep]
+  plan_choice plans[3][2][2] = {};  // [dtype][sp][ep]
 };
 
 /// "No table": a family that does not offer a combination.
@@ -36,7 +40,17 @@ template <class Plan, class Model>
 void add_plan(family& f, bool sp, bool ep) {
   if constexpr (!std::is_same_v<Plan, no_plan>) {
     f.plans[0][sp][ep] = choice_of<Plan, Model>();
-    f.plans[1][sp][ep] = choice_of<with_precision<Plan, bfloat16_precision>, Model>();
+    using narrow = with_precision<Plan, bfloat16_precision>;
+    f.plans[1][sp][ep] = f.plans[2][sp][ep] = choice_of<narrow, Model>();
+    f.plans[2][sp][ep].table = []() -> const plan_table* {  // the same decoder over other states
+      static_assert(std::is_same_v<bfloat16_precision::compute, bfloat16_states_precision::compute>);
+      static const plan_table states = [] {
+        plan_table t = table_of<narrow, Model>();
+        t.types = types_of<bfloat16_states_precision>();
+        return t;
+      }();
+      return &states;
+    };
   }
 }
 }  // namespace detail
@@ -54,7 +68,7 @@ family make_family() {
 
 /// The plan that the flags ask for.
 inline const plan_choice& choose_plan(const family& f, bool sp, bool ep, training_dtype type) {
-  const plan_choice& choice = f.plans[type == training_dtype::bf16][sp][ep];
+  const plan_choice& choice = f.plans[static_cast<std::size_t>(type)][sp][ep];
   if (choice.table == nullptr)
     throw plan_misfit(std::string("family '") + f.name + "' has no plan for " + (sp ? "--sp" : "no --sp") + " with " + (ep ? "--ep" : "no --ep") +
                       "; choose flags that it offers, or register a plan of your own");

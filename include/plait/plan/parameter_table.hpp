@@ -45,7 +45,7 @@ struct not_given {
   int symbol = -1;
   constexpr explicit not_given(int s) : symbol(s) {}
 };
-/// Not trained: ops read it in the master's type, it has neither gradient nor moments, no optimizer touches it, and FSDP leaves it as it
+/// Not trained: ops read it in the statistics' type, it has neither gradient nor moments, no optimizer touches it, and FSDP leaves it as it
 /// is. It is loaded, kept in checkpoints and exported like the others. (PyTorch's buffers.)
 struct frozen {};
 

@@ -18,6 +18,9 @@ struct precision {
 
 using float32_precision = precision<float, float, float, float, float, float>;
 using bfloat16_precision = precision<bfloat16, bfloat16, float, float, float, float>;
+/// No float32 copy of weights or moments: half the memory of the states. Updates below a weight's last bit are lost, and so is a second
+/// moment's slow decay; gradients keep float32.
+using bfloat16_states_precision = precision<bfloat16, bfloat16, float, float, bfloat16, bfloat16>;
 using float64_precision = precision<double, double, double, double, double, double>;
 
 /// Plan with its precision replaced: struct mixtral_tp_bf16 : with_precision<mixtral_tp, bfloat16_precision> {};

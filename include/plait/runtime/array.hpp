@@ -16,6 +16,9 @@ struct gradient_slot {
   std::shared_ptr<buffer> memory;
   bool filled = false;
   bool own = false;  // nobody else refers to the memory, so that it may be added to in place
+  // A parameter's slot whose memory is the step's accumulator itself: it stays, and every contribution is added to it. `fresh`: what
+  // lies there is of an earlier step, so the first contribution overwrites it.
+  bool standing = false, fresh = false;
 };
 
 /// Memory of a gathered parameter, which comes and goes while the tape still names it.
@@ -92,30 +95,45 @@ inline void track(array& y) {
   y.gradient->local.data = nullptr;
 }
 
-/// The slot's memory for pullbacks that add in place: zeros on first use, a copy of its own if the memory is shared.
-inline view accumulator(context& c, gradient_slot& slot) {
-  if (slot.filled && slot.own) return slot.local;
+/// Where a pullback puts its part of a gradient: added to what is there, or written over it.
+struct addend_target {
+  view to{};
+  bool add = false;
+};
+/// The slot's memory for pullbacks that can add in place or overwrite: a copy of its own if the memory is shared.
+inline addend_target addend(context& c, gradient_slot& slot) {
+  if (slot.standing) {
+    slot.filled = true;
+    return {slot.local, !std::exchange(slot.fresh, false)};
+  }
+  if (slot.filled && slot.own) return {slot.local, true};
   std::shared_ptr<buffer> memory;
   const view fresh = allocate(c, slot.local, memory);
-  if (slot.filled) c.ops->copy(c.exec, fresh.data, slot.local.data, fresh.bytes());
-  else c.ops->fill(c.exec, fresh, 0.0);
+  const bool add = slot.filled;
+  if (add) c.ops->copy(c.exec, fresh.data, slot.local.data, fresh.bytes());
   slot.local = fresh;
   slot.memory = std::move(memory);
   slot.filled = slot.own = true;
-  return slot.local;
+  return {slot.local, add};
+}
+/// The same for pullbacks that only add: zeros on first use.
+inline view accumulator(context& c, gradient_slot& slot) {
+  const addend_target at = addend(c, slot);
+  if (!at.add) c.ops->fill(c.exec, at.to, 0.0);
+  return at.to;
 }
 
 /// Adds a gradient that lies in memory which others may refer to.
 inline void contribute(context& c, const std::shared_ptr<gradient_slot>& slot, view ready, const std::shared_ptr<buffer>& memory) {
   if (slot == nullptr) return;
-  if (!slot->filled && slot->local.type == ready.type) {
+  if (!slot->filled && !slot->standing && slot->local.type == ready.type) {
     slot->local.data = ready.data;
     slot->memory = memory;
     slot->filled = true;
     slot->own = false;
     return;
   }
-  if (slot->local.type != ready.type) {
+  if (slot->standing || slot->local.type != ready.type) {
     c.ops->accumulate(c.exec, ready, accumulator(c, *slot));
     return;
   }

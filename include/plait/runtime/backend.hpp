@@ -131,7 +131,8 @@ struct backend {
   /// For expert e, rows offsets[e]..offsets[e+1]: y = x W[e]^T, with x [P,in], W [local,out,in], y [P,out].
   void (*grouped_matmul)(const execution&, view x, view weight, view offsets, view y);
   void (*grouped_input_gradient)(const execution&, view dy, view weight, view offsets, view dx);
-  void (*grouped_weight_gradient)(const execution&, view x, view dy, view offsets, view dweight);   // dweight[e] += dy^T x
+  /// dweight[e] = or += dy^T x; an expert without rows gets zeros, or keeps what it has.
+  void (*grouped_weight_gradient)(const execution&, view x, view dy, view offsets, view dweight, bool accumulate);
   /// Over tokens with valid[t] != 0 (u8 [T]): counts[e] = how often e is chosen, probability_sum[e] = sum of probabilities.
   void (*router_statistics)(const execution&, view probabilities, view ids, view valid, view counts, view probability_sum);
   /// For probabilities that are a softmax.
@@ -153,7 +154,8 @@ struct backend {
   void (*cross_entropy_sum_gradient)(const execution&, view parts, view labels, double factor, view dloss, view dparts);
 
   // optimizer ------------------------------------------------------------------------------------------------------
-  void (*adamw)(const execution&, view master, view gradient, view moment1, view moment2, const adamw_options&);
+  /// Master weights and moments are of one type. `copy`, if there is one: the new weights once more, in its type.
+  void (*adamw)(const execution&, view master, view gradient, view moment1, view moment2, view copy, const adamw_options&);
   void (*sum_of_squares)(const execution&, view x, view total);  // total (f64 [1]) += sum of x^2
 };
 

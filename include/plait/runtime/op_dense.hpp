@@ -5,6 +5,7 @@
 namespace plait::inline v0_1::runtime {
 
 using detail::accumulator;
+using detail::addend;
 using detail::contribute;
 using detail::make_array;
 using detail::track;
@@ -31,8 +32,9 @@ inline array linear(context& c, const array& x, const array& w, const layout_val
   c.recording->push([x, w, dy = y.gradient](context& b) {
     if (!dy->filled) return;
     contribute(b, x.gradient, [&](view dx) { b.ops->matmul(b.exec, matrix(dy->local), false, w.now(), false, matrix(dx), false); });
-    if (w.gradient != nullptr)
-      b.ops->matmul(b.exec, matrix(dy->local), true, matrix(x.local), false, accumulator(b, *w.gradient), true);
+    if (w.gradient == nullptr) return;
+    const auto [dw, add] = addend(b, *w.gradient);
+    b.ops->matmul(b.exec, matrix(dy->local), true, matrix(x.local), false, dw, add);
   });
   return y;
 }

@@ -70,8 +70,9 @@ inline array grouped_linear(context& c, const array& rows, const array& w, const
   c.recording->push([rows, w, offsets, dy = y.gradient](context& b) {
     if (!dy->filled) return;
     contribute(b, rows.gradient, [&](view dx) { b.ops->grouped_input_gradient(b.exec, dy->local, w.now(), offsets.local, dx); });
-    if (w.gradient != nullptr)
-      b.ops->grouped_weight_gradient(b.exec, rows.local, dy->local, offsets.local, accumulator(b, *w.gradient));
+    if (w.gradient == nullptr) return;
+    const auto [dw, add] = addend(b, *w.gradient);
+    b.ops->grouped_weight_gradient(b.exec, rows.local, dy->local, offsets.local, dw, add);
   });
   return y;
 }

@@ -29,9 +29,10 @@ inline array cross_entropy_parts(context& c, const array& logits, const array& m
   track(parts);
   c.recording->push([logits, maximum, labels, first, two_rows, dparts = parts.gradient](context& b) {
     if (!dparts->filled) return;
-    contribute(b, logits.gradient, [&](view d) {
-      b.ops->cross_entropy_parts_gradient(b.exec, matrix(logits.local), maximum.local, labels.local, first, two_rows(dparts->local), matrix(d));
-    });
+    std::shared_ptr<buffer> memory = logits.memory.use_count() == 1 ? logits.memory : nullptr;  // nobody else reads them: overwritten
+    const view d = memory != nullptr ? logits.local : detail::allocate(b, logits.local, memory);
+    b.ops->cross_entropy_parts_gradient(b.exec, matrix(logits.local), maximum.local, labels.local, first, two_rows(dparts->local), matrix(d));
+    contribute(b, logits.gradient, d, memory);
   });
   return parts;
 }

@@ -50,13 +50,13 @@ inline bool writes_copy(const parameter_slot& s, const mesh_shape& mesh, const i
   return true;
 }
 
-/// The roles of a parameter that a run of these types must keep, with their element types. What is not trained is kept as the master.
+/// The roles of a parameter that a run of these types must keep, with their element types. What is not trained is kept as it is stored.
 struct kept_role {
   io::tensor_role role;
   dtype type;
 };
 inline std::vector<kept_role> roles_of(const precision_types& types, const parameter_slot& s) {
-  if (!s.trained) return {{io::tensor_role::parameter, types.master}};
+  if (!s.trained) return {{io::tensor_role::parameter, s.master.type}};
   std::vector<kept_role> roles = {{io::tensor_role::parameter, types.parameter}};
   if (types.parameter != types.master) roles.push_back({io::tensor_role::master, types.master});
   roles.push_back({io::tensor_role::moment1, types.moment});

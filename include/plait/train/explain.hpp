@@ -647,7 +647,7 @@ inline explanation explain(const plan_table& t, const model_numbers& n, const me
     p.storage_bytes = bytes(s.master);
     p.gradient_bytes = s.trained ? bytes(s.accumulated) : 0;
     p.optimizer_bytes = s.trained ? bytes(s.moment1) + bytes(s.moment2) : 0;
-    out.memory.parameters += p.storage_bytes;
+    out.memory.parameters += p.storage_bytes + (s.memory[4] != nullptr ? bytes(s.copy) : 0);
     out.memory.gradients += p.gradient_bytes;
     out.memory.moments += p.optimizer_bytes;
     out.parameters.push_back(std::move(p));

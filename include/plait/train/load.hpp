@@ -1,5 +1,6 @@
 #pragma once
 // Weights in and out: every rank reads only the byte ranges of its own storage shards; a whole tensor is gathered for export.
+#include <memory>
 #include <span>
 
 #include "plait/io/names.hpp"
@@ -35,22 +36,28 @@ inline void round_master(context& c, const parameter_store& store, parameter_slo
 /// Fills the storage shards from a Hugging Face folder.
 inline void load_weights(context& c, parameter_store& store, const io::hf_folder& folder, const io::model_config& config) {
   for (parameter_slot& s : store.slots) {
+    s.current = false;
     const std::span<const std::int64_t> global(s.global, static_cast<std::size_t>(s.rank));
+    std::shared_ptr<buffer> memory;
+    view to = s.master;  // or memory of the parameter's own, narrower type, which rounds the weights once
+    if (s.trained) to.type = store.types.parameter;
+    if (to.type != s.master.type) to = detail::allocate(c, to, memory);
     for_each_box(s, [&](const std::int64_t* start, const std::int64_t* count, std::int64_t offset) {
       std::int64_t n = 1;
       for (int d = 0; d < s.rank; ++d) n *= count[d];
-      std::vector<char> packed(static_cast<std::size_t>(n) * size_of(s.master.type));
+      const auto packed = std::make_unique_for_overwrite<char[]>(static_cast<std::size_t>(n) * size_of(to.type));
       io::load_box(folder, config.family, s.name, global, {start, static_cast<std::size_t>(s.rank)}, {count, static_cast<std::size_t>(s.rank)},
-                   s.master.type, packed.data());
-      place_box(c, s, s.master, count, offset, packed.data());
+                   to.type, packed.get());
+      place_box(c, s, to, count, offset, packed.get());
     });
-    round_master(c, store, s);
+    if (memory != nullptr) c.ops->cast(c.exec, to, s.master);
   }
 }
 
 /// Fresh weights: norms 1, biases and what is not trained 0, the rest normal with the given deviation, by (seed, name, global index).
 inline void initialise_weights(context& c, parameter_store& store, std::uint64_t seed, double deviation) {
   for (parameter_slot& s : store.slots) {
+    s.current = false;
     const std::uint64_t key = stream_key(seed, s.name);
     const bool bias = s.name.ends_with(".bias");
     for_each_box(s, [&](const std::int64_t* start, const std::int64_t* count, std::int64_t offset) {

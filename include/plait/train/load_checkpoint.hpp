@@ -25,6 +25,7 @@ inline void load_checkpoint(context& c, parameter_store& store, const io::checkp
     return *t;
   };
   for (parameter_slot& s : store.slots) {
+    s.current = false;
     const io::stored_tensor* const master = from.find(io::tensor_role::master, s.name);
     load_role(c, reader, master != nullptr ? *master : need(io::tensor_role::parameter, s.name), s, s.master);
     if (master == nullptr) round_master(c, store, s);

@@ -3,6 +3,7 @@
 // compute memory. FSDP lives here and is nothing but the pair of layouts: gather = storage -> compute, coalesced per unit and rank
 // group; its adjoint reduce-scatters the gradients.
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "plait/plan/resolve.hpp"
@@ -19,7 +20,7 @@ struct precision_types {
 struct parameter_slot {
   std::string name;  // with the layer number, as transformers names it in memory
   int row = -1, layer = -1;
-  bool trained = true;  // else: no gradient, no moments, the master's type in computing
+  bool trained = true;  // else: no gradient, no moments, stored and read in the statistics' type
   int rank = 0;
   std::int64_t global[4] = {};
   layout_value compute{}, storage{};
@@ -31,7 +32,9 @@ struct parameter_slot {
   detail::index_sets compute_held{}, storage_held{};
 
   view master{}, moment1{}, moment2{}, accumulated{};
-  std::shared_ptr<buffer> memory[4];
+  view copy{};           // the master in the compute type, where no gather makes one: written anew by the optimizer
+  bool current = false;  // whether `copy` is of the master as it is now; whoever writes the master says false
+  std::shared_ptr<buffer> memory[5];
   bool has_gradient = false;  // some op contributed since the step began
 
   std::shared_ptr<gathered_cell> cell = std::make_shared<gathered_cell>();
@@ -97,8 +100,8 @@ class parameter_store {
   void add(context& c, parameter_slot s) {
     s.compute_local = s.storage_local = view{};
     s.compute_local.rank = s.storage_local.rank = s.rank;
-    s.compute_local.type = s.trained ? types.compute : types.master;
-    s.storage_local.type = types.master;
+    s.storage_local.type = s.trained ? types.master : statistic_of(types.compute);
+    s.compute_local.type = s.trained ? types.compute : s.storage_local.type;
     s.compute_held = detail::holdings(s.compute, s.compute_local, s.global, c.mesh, c.coordinate);
     s.storage_held = detail::holdings(s.storage, s.storage_local, s.global, c.mesh, c.coordinate);
     for (int d = 0; d < s.rank; ++d) {
@@ -110,7 +113,7 @@ class parameter_store {
       if (!(s.storage.at[a] == s.compute.at[a])) s.gather_mask |= 1u << a;
       else if (s.trained && s.compute.at[a].kind == placement_kind::replicate) s.sync_mask |= 1u << a;
     }
-    s.master = state(c, s, types.master, s.memory[0]);
+    s.master = state(c, s, s.storage_local.type, s.memory[0]);
     if (s.trained) {
       s.moment1 = state(c, s, types.moment, s.memory[1]);
       s.moment2 = state(c, s, types.moment, s.memory[2]);
@@ -119,9 +122,14 @@ class parameter_store {
       s.gradient->local = s.compute_local;
       s.gradient->local.type = types.accumulate;
       s.gradient->value_type = types.compute;
+      if (s.gather_mask == 0) {  // nothing moves: gradients go straight to the accumulator
+        s.gradient->local.data = s.accumulated.data;
+        s.gradient->standing = true;
+      }
     }
+    if (s.gather_mask == 0 && s.master.type != s.compute_local.type) s.copy = state(c, s, s.compute_local.type, s.memory[4]);
     parameter_unit& u = units[static_cast<std::size_t>(s.unit)];
-    if (s.gather_mask != 0 || types.master != s.compute_local.type) u.gathered_bytes += static_cast<std::int64_t>(s.compute_local.bytes());
+    if (s.gather_mask != 0) u.gathered_bytes += static_cast<std::int64_t>(s.compute_local.bytes());
     index_[static_cast<std::size_t>((s.layer + 1) * rows_ + s.row)] = static_cast<int>(slots.size());
     u.slots.push_back(static_cast<int>(slots.size()));
     slots.push_back(std::move(s));
@@ -186,6 +194,8 @@ class parameter_store {
   void synchronise_gradients(context& c) {
     named_scope scope(c, "gradients");
     c.layer = -1;
+    for (parameter_slot& s : slots)
+      if (s.trained && std::exchange(s.gradient->fresh, false)) c.ops->fill(c.exec, s.accumulated, 0.0);  // no op reached it
     std::vector<std::uint32_t> masks;
     for (const parameter_slot& s : slots) {
       bool known = s.sync_mask == 0;
@@ -236,7 +246,8 @@ class parameter_store {
   void zero_gradients(context& c) {
     for (parameter_slot& s : slots) {
       if (!s.trained) continue;
-      c.ops->fill(c.exec, s.accumulated, 0.0);
+      if (s.gradient->standing) s.gradient->fresh = true;
+      else c.ops->fill(c.exec, s.accumulated, 0.0);
       s.has_gradient = false;
     }
   }
@@ -245,7 +256,7 @@ class parameter_store {
     for (const parameter_unit& u : units)
       if (u.present || u.started) throw std::logic_error(std::string("plait: unit '") + u.name + "' is still gathered while its weights change; drop it first");
     for (parameter_slot& s : slots)
-      if (s.trained) c.ops->adamw(c.exec, s.master, s.accumulated, s.moment1, s.moment2, options);
+      if (s.trained) c.ops->adamw(c.exec, s.master, s.accumulated, s.moment1, s.moment2, s.current ? s.copy : view{}, options);
   }
 
   /// Sum over all ranks of the mesh, in rank order.
@@ -367,13 +378,8 @@ class parameter_store {
     for (int i : u.slots) {
       parameter_slot& s = slots[static_cast<std::size_t>(i)];
       if (s.gather_mask != 0) continue;
-      if (types.master == s.compute_local.type) {
-        s.cell->data = s.master.data;
-      } else {
-        const view v = detail::allocate(c, s.compute_local, s.cell->memory);
-        s.cell->data = v.data;
-        c.ops->cast(c.exec, s.master, v);
-      }
+      if (s.copy && !std::exchange(s.current, true)) c.ops->cast(c.exec, s.master, s.copy);
+      s.cell->data = s.copy ? s.copy.data : s.master.data;
     }
     for (parameter_unit::in_flight& f : u.flights) {
       c.wait(*f.group, f.started);
@@ -422,8 +428,7 @@ class parameter_store {
       parameter_slot& s = slots[static_cast<std::size_t>(i)];
       if (!s.trained) continue;
       s.has_gradient = s.has_gradient || s.gradient->filled;
-      const view whole = detail::accumulator(c, *s.gradient);  // zeros where this rank had nothing to add
-      if (s.gather_mask == 0) c.ops->accumulate(c.exec, whole, s.accumulated);
+      if (s.gather_mask != 0 && !s.gradient->filled) detail::accumulator(c, *s.gradient);  // zeros: this rank had nothing to add
     }
     const std::size_t element = size_of(types.reduce);
     for (std::uint32_t mask : masks_of(u)) {
@@ -477,6 +482,7 @@ class parameter_store {
       if (!slots[static_cast<std::size_t>(i)].trained) continue;
       gradient_slot& g = *slots[static_cast<std::size_t>(i)].gradient;
       g.filled = false;
+      if (g.standing) continue;
       g.memory.reset();
       g.local.data = nullptr;
     }

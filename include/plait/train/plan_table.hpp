@@ -34,11 +34,16 @@ struct plan_table {
   const layout_value& point_layout(int point, int number) const { return point_layouts[point_rule(point, number)]; }
 };
 
+template <class Precision>
+precision_types types_of() {
+  return {dtype_of<typename Precision::parameter>(),  dtype_of<typename Precision::compute>(), dtype_of<typename Precision::reduce>(),
+          dtype_of<typename Precision::accumulate>(), dtype_of<typename Precision::master>(),  dtype_of<typename Precision::moment>()};
+}
+
 template <class Plan, class Model>
 const plan_table& table_of() {
   static_assert(covers<Plan, Model>);
   using resolved = detail::resolved_table<Plan, Model>;
-  using p = typename Plan::precision;
   static const plan_table table = [] {
     plan_table t;
     t.rows = Model::parameters;
@@ -57,8 +62,7 @@ const plan_table& table_of() {
       t.tie_count = detail::row_count(Model::ties);
     }
     t.units = Plan::units;
-    t.types = {dtype_of<typename p::parameter>(), dtype_of<typename p::compute>(), dtype_of<typename p::reduce>(),
-               dtype_of<typename p::accumulate>(), dtype_of<typename p::master>(), dtype_of<typename p::moment>()};
+    t.types = types_of<typename Plan::precision>();
     t.atoms = Plan::mesh::atoms;
     t.sizes = Plan::mesh::sizes;
     return t;

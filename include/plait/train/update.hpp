@@ -37,7 +37,7 @@ void update(context& c, W& parameter, const G& gradient, M& moment1, M& moment2,
   if constexpr (fits) {
     const view p = parameter.data().now(), g = gradient.data().now(), m1 = moment1.data().now(), m2 = moment2.data().now();
     detail::require_extents(p.size() == g.size() && p.size() == m1.size() && p.size() == m2.size(), "update: parts of unlike size");
-    c.ops->adamw(c.exec, p, g, m1, m2, options);
+    c.ops->adamw(c.exec, p, g, m1, m2, view{}, options);
   }
 }
 

@@ -134,5 +134,26 @@ PLAIT_MULTIPLY(192, 24, 96, 97, 98, 99, 100)
 PLAIT_MULTIPLY(256, 32, 128, 129, 130, 131, 132)
 #undef PLAIT_MULTIPLY
 
+// A comes from registers: a[0], a[1] hold rows l / 4 and + 8 of columns 2 (l % 4) and + 1, a[2], a[3] the same of columns + 8. So sums of
+// 16 columns, rounded in pairs, are an A of 16 contraction steps. Write them anew for every use: ptxas 13.0 gave registers of an A that a
+// loop only reads to another A (found by a wrong result).
+template <int N, major B>
+struct multiply_registers;
+
+// P .. S number A's registers, T .. V the descriptor, accumulate, B's major.
+#define PLAIT_MULTIPLY_REGISTERS(Columns, Eighth, P, Q, R, S, T, U, V)                                                       \
+  template <major B>                                                                                                         \
+  struct multiply_registers<Columns, B> {                                                                                    \
+    __device__ static __forceinline__ void run(float (&d)[Columns / 2], const std::uint32_t* a, std::uint64_t b, int accumulate) { \
+      asm volatile("{\n .reg .pred p;\n setp.ne.b32 p, %" #U ", 0;\n wgmma.mma_async.sync.aligned.m64n" #Columns               \
+                   "k16.f32.bf16.bf16 {" PLAIT_TEXT_##Eighth "}, {%" #P ", %" #Q ", %" #R ", %" #S "}, %" #T ", p, 1, 1, %" #V ";\n}" \
+                   : PLAIT_SUMS_##Eighth                                                                                     \
+                   : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate), "n"(static_cast<int>(B)));         \
+    }                                                                                                                        \
+  };
+PLAIT_MULTIPLY_REGISTERS(64, 8, 32, 33, 34, 35, 36, 37, 38)
+PLAIT_MULTIPLY_REGISTERS(128, 16, 64, 65, 66, 67, 68, 69, 70)
+#undef PLAIT_MULTIPLY_REGISTERS
+
 }  // namespace wgmma
 }  // namespace plait::inline v0_1::kernels

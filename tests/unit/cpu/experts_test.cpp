@@ -134,10 +134,14 @@ TEST_CASE("cpu grouped products against single ones, with empty experts and spar
       dw = dw_before;
       cpu.grouped_matmul(ex, x.v(), w.v(), offsets.v(), y.v());
       cpu.grouped_input_gradient(ex, dy.v(), w.v(), offsets.v(), dx.v());
-      cpu.grouped_weight_gradient(ex, x.v(), dy.v(), offsets.v(), dw.v());
+      cpu.grouped_weight_gradient(ex, x.v(), dy.v(), offsets.v(), dw.v(), true);
       check_close(y, want_y, tolerance(type) * 2);
       check_close(dx, want_dx, tolerance(type) * 2);
       check_close(dw, want_dw, tolerance(wide) * 2);
+      std::vector<double> alone = want_dw;
+      for (std::size_t i = 0; i < alone.size(); ++i) alone[i] -= dw_before[static_cast<i64>(i)];
+      cpu.grouped_weight_gradient(ex, x.v(), dy.v(), offsets.v(), dw.v(), false);  // written over; zeros for an expert without rows
+      check_close(dw, alone, tolerance(wide) * 2);
     }
   }
 }
@@ -154,14 +158,14 @@ TEST_CASE("cpu grouped products: threads give the same bits, wild offsets stay i
     cpu.grouped_matmul(ex, x.v(), w.v(), offsets.v(), b.v());
     CHECK(same_bytes(a, b));
     tensor dw1 = zeros(dtype::f32, {local, n, n}), dw2 = dw1;
-    cpu.grouped_weight_gradient(plain, x.v(), a.v(), offsets.v(), dw1.v());
-    cpu.grouped_weight_gradient(ex, x.v(), a.v(), offsets.v(), dw2.v());
+    cpu.grouped_weight_gradient(plain, x.v(), a.v(), offsets.v(), dw1.v(), true);
+    cpu.grouped_weight_gradient(ex, x.v(), a.v(), offsets.v(), dw2.v(), true);
     CHECK(same_bytes(dw1, dw2));
   }
   tensor wild = of<int>(dtype::i32, {local + 1}, {-50, 20, 2000000000, 10, -7}), dw = zeros(dtype::f32, {local, n, n});
   cpu.grouped_matmul(plain, x.v(), w.v(), wild.v(), a.v());
   cpu.grouped_input_gradient(plain, x.v(), w.v(), wild.v(), a.v());
-  cpu.grouped_weight_gradient(plain, x.v(), a.v(), wild.v(), dw.v());
+  cpu.grouped_weight_gradient(plain, x.v(), a.v(), wild.v(), dw.v(), true);
   blas_products() = blas;
 }
 
@@ -170,7 +174,7 @@ TEST_CASE("cpu experts: no rows, no experts") {
   const view x{nullptr, dtype::f32, 2, {0, 4}}, y{nullptr, dtype::f32, 2, {0, 3}}, map{nullptr, dtype::i32, 1, {0}};
   cpu.grouped_matmul(plain, x, w.v(), zero.v(), y);
   cpu.grouped_input_gradient(plain, y, w.v(), zero.v(), x);
-  cpu.grouped_weight_gradient(plain, x, y, zero.v(), dw.v());
+  cpu.grouped_weight_gradient(plain, x, y, zero.v(), dw.v(), true);
   CHECK(same_bytes(w, dw));
   cpu.gather_rows(plain, x, 2, map, zero.v(), x);
   cpu.gather_rows_gradient(plain, x, 2, map, x);

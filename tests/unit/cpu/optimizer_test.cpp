@@ -18,7 +18,7 @@ TEST_CASE("cpu adamw: several steps against a scalar reference") {
         for (int step = 1; step <= 5; ++step) {
           tensor g = random(gradient, {n});
           o.step = step;
-          cpu.adamw(plain, p.v(), g.v(), m.v(), v.v(), o);
+          cpu.adamw(plain, p.v(), g.v(), m.v(), v.v(), view{}, o);
           for (std::size_t i = 0; i < 50; ++i) {
             const double d = g[static_cast<i64>(i)] * 0.5;
             rp[i] -= 0.01 * 0.1 * rp[i];
@@ -37,17 +37,39 @@ TEST_CASE("cpu adamw: several steps against a scalar reference") {
   }
 }
 
+static tensor in_type(tensor& t, dtype type) {
+  tensor out(type, t.extent);
+  cpu.cast(plain, t.v(), out.v());
+  return out;
+}
+
+TEST_CASE("cpu adamw: bf16 states are rounded once a step, and the copy holds the new weights") {
+  const i64 n = 70;
+  for (dtype gradient : {dtype::f32, dtype::bf16}) {
+    tensor p = random(dtype::bf16, {n}), m = random(dtype::bf16, {n}), v = random(dtype::bf16, {n}, 0.0, 1.0), g = random(gradient, {n});
+    tensor wide_p = in_type(p, dtype::f32), wide_m = in_type(m, dtype::f32), wide_v = in_type(v, dtype::f32), copy = zeros(dtype::bf16, {n}), rounded = copy;
+    adamw_options o;
+    o.step = 4;
+    o.learning_rate = 0.01;
+    cpu.adamw(plain, p.v(), g.v(), m.v(), v.v(), copy.v(), o);
+    cpu.adamw(plain, wide_p.v(), g.v(), wide_m.v(), wide_v.v(), rounded.v(), o);
+    CHECK(same_bytes(p, rounded));
+    CHECK(same_bytes(copy, rounded));
+    for (const auto& [narrow, wide] : {std::pair<tensor&, tensor&>{m, wide_m}, {v, wide_v}}) CHECK(same_bytes(narrow, in_type(wide, dtype::bf16)));
+  }
+}
+
 TEST_CASE("cpu adamw: a zero gradient only decays, and nothing is nothing") {
   tensor p = of<int>(dtype::f32, {2}, {1, -2}), g = zeros(dtype::f32, {2}), m = zeros(dtype::f32, {2}),
          v = zeros(dtype::f32, {2});
   adamw_options o;
   o.learning_rate = 0.5;
   o.weight_decay = 0.5;
-  cpu.adamw(plain, p.v(), g.v(), m.v(), v.v(), o);
+  cpu.adamw(plain, p.v(), g.v(), m.v(), v.v(), view{}, o);
   CHECK(p[0] == 0.75);
   CHECK(p[1] == -1.5);
   const view none{nullptr, dtype::f32, 1, {0}};
-  cpu.adamw(plain, none, none, none, none, o);
+  cpu.adamw(plain, none, none, none, none, view{}, o);
   tensor total(dtype::f64, {1});
   cpu.sum_of_squares(plain, none, total.v());
   CHECK(total[0] == 0);

@@ -25,7 +25,7 @@ void swiglu_pair_gradient(const execution&, view gate, view up, view dy, view dg
 void gate_rows(const execution&, view x, view gate, view y);
 void gate_rows_gradient(const execution&, view x, view gate, view dy, view dx, view dgate);
 void rope(const execution&, view x, view cosine, view sine, rotary_form form, bool inverse, view y);
-void adamw(const execution&, view master, view gradient, view moment1, view moment2, const adamw_options&);
+void adamw(const execution&, view master, view gradient, view moment1, view moment2, view copy, const adamw_options&);
 void sum_of_squares(const execution&, view x, view total);
 
 // norm.cu
@@ -36,7 +36,7 @@ void rms_norm_gradient(const execution&, view x, view weight, view inverse_rms, 
 void matmul(const execution&, view a, bool transpose_a, view b, bool transpose_b, view c, bool accumulate);
 void grouped_matmul(const execution&, view x, view weight, view offsets, view y);
 void grouped_input_gradient(const execution&, view dy, view weight, view offsets, view dx);
-void grouped_weight_gradient(const execution&, view x, view dy, view offsets, view dweight);
+void grouped_weight_gradient(const execution&, view x, view dy, view offsets, view dweight, bool accumulate);
 
 // embedding.cu
 void embedding(const execution&, view ids, view table, std::int64_t first, std::int64_t vocabulary, view out);
