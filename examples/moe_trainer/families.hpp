@@ -13,6 +13,7 @@ plait::family qwen2_moe_family();
 plait::family hunyuan_v1_moe_family();
 plait::family olmoe_family();
 plait::family deepseek_v2_family();
+plait::family deepseek_v3_family();
 
 /// The family of that name; a usage error lists what this program was built with.
 const plait::family& family_named(const std::string& name);

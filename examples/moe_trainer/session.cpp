@@ -87,6 +87,9 @@ const plait::family& family_named(const std::string& name) {
 #if defined(PLAIT_FAMILY_DEEPSEEK_V2)
       deepseek_v2_family(),
 #endif
+#if defined(PLAIT_FAMILY_DEEPSEEK_V3)
+      deepseek_v3_family(),
+#endif
   };
   std::string known;
   for (const plait::family& f : families) {
@@ -147,11 +150,17 @@ void session::read_companions(const std::string& model) {
 rank_model::rank_model(plait::context& c, const session& s) {
   const unsigned cores = std::max(1u, std::thread::hardware_concurrency());
   c.exec.threads = s.o.threads > 0 ? s.o.threads : std::max(1, static_cast<int>(cores) / c.mesh.ranks());
-  plait::build_store(c, store, *s.plan->table(), plait::numbers_of(s.config));
+  try {
+    plait::build_store(c, store, s.table(), plait::numbers_of(s.config));
+  } catch (const plait::plan_misfit& e) {
+    const std::string_view what = e.what();
+    if (what.find("k_proj") == what.npos || what.find("plait[indivisible]") == what.npos || s.plan->repeating_table == nullptr) throw;
+    throw plait::plan_misfit(std::string(what) + ", or add --kv-heads replicate");
+  }
   if (s.saved != nullptr) plait::load_checkpoint(c, store, *s.saved, s.resumes());
   else if (s.folder != nullptr) plait::load_weights(c, store, *s.folder, s.config);
   else plait::initialise_weights(c, store, s.o.seed, initial_deviation);
-  model = s.plan->make(s.config, store, {s.o.recompute});
+  model = s.plan->make(s.config, store, {s.o.recompute, s.o.repeat_heads});
 }
 
 void on_every_rank(const session& s, const std::function<void(plait::context&, rank_model&)>& body) {

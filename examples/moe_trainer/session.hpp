@@ -31,6 +31,8 @@ struct session {
   const plait::plan_choice* plan = nullptr;
   std::int64_t sparse_layers = 0;
 
+  /// The parameters' rules and layouts.
+  const plait::plan_table& table() const { return plait::table_of(*plan, o.repeat_heads); }
   /// Whether `saved` is continued, with its optimizer's state, rather than only its weights used.
   bool resumes() const { return saved != nullptr && !o.resume_from.empty(); }
 

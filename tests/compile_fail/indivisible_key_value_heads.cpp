@@ -19,6 +19,6 @@ static_assert(plait::covers<my_plan, model>);  // expected-error {{"plait\[indiv
 #else
 struct my_plan : plait::plan<node, plait::parameters<
     plait::rule<"q_proj", plait::colwise<tp>>,
-    plait::rule<"k_proj", plait::sequence_parallel<tp>>>> {};
+    plait::rule<"k_proj", plait::replicated_heads<tp>>>> {};  // whole; each rank takes the heads that its queries need
 static_assert(plait::covers<my_plan, model>);
 #endif

@@ -47,6 +47,17 @@ TEST_CASE("granitemoe: what explain predicts is what runs") {
   compare_plans<mixtral_tp, mixtral_sp, mixtral_tp_ep, mixtral_sp_ep, granitemoe>(m);
 }
 
+TEST_CASE("four key heads on eight ranks: whole keys and values add no collective to a layer") {
+  const io::model_config m = tiny("mixtral", {true, true}, false);
+  tally counted;
+  using tp_plan = repeated_heads_plan<mixtral_tp, mixtral>;
+  using sp_plan = repeated_heads_plan<mixtral_sp, mixtral>;
+  compare_all<tp_plan, mixtral>("tp, repeated heads", m, {ranks_in(1, 1, 8), ranks_in(2, 1, 4)}, counted);
+  compare_all<sp_plan, mixtral>("sp, repeated heads", m, {ranks_in(1, 1, 8), ranks_in(2, 1, 2)}, counted);
+  counts<tp_plan, mixtral>(m, ranks_in(1, 1, 8), 0, 0, 2, 0);
+  counts<sp_plan, mixtral>(m, ranks_in(1, 1, 8), 2, 2, 0, 2);
+}
+
 TEST_CASE("qwen2_moe: the shared expert adds no collective") {
   const io::model_config m = tiny("qwen2_moe", {false, true}, false);
   compare_plans<qwen2_moe_tp, qwen2_moe_sp, qwen2_moe_tp_ep, qwen2_moe_sp_ep, qwen2_moe>(m);

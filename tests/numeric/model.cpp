@@ -45,9 +45,9 @@ struct outcome {
 
 /// Loss and whole gradients of one batch under a plan.
 template <class Plan>
-outcome evaluate(const mesh_shape& mesh, const batch& b, bool prefetch = true, double aux = 0.02) {
-  const io::model_config config = io::read_config(oracle_folder);
-  const io::hf_folder folder(oracle_folder);
+outcome evaluate(const mesh_shape& mesh, const batch& b, bool prefetch = true, double aux = 0.02, const std::string& from = oracle_folder) {
+  const io::model_config config = io::read_config(from);
+  const io::hf_folder folder(from);
   outcome out;
   run_ranks(mesh, test_backend(), [&](context& c) {
     parameter_store store;
@@ -98,6 +98,9 @@ void check_close(const outcome& a, const outcome& b, double tolerance) {
 
 struct mixtral_tp_f64 : with_precision<mixtral_tp, float64_precision> {};
 struct mixtral_sp_ep_f64 : with_precision<mixtral_sp_ep, float64_precision> {};
+
+struct mixtral_tp_repeated_f64 : with_precision<repeated_heads_plan<mixtral_tp, mixtral>, float64_precision> {};
+struct mixtral_sp_repeated_f64 : with_precision<repeated_heads_plan<mixtral_sp, mixtral>, float64_precision> {};
 
 /// A plan of one's own: layer 1 keeps its experts whole per rank (expert parallel over tp), the others cut them inside.
 struct tp_alias : axis_view<tp> {};
@@ -226,6 +229,33 @@ TEST_CASE("a plan of one's own, with a layer ruled by its number, equals the bui
   c.mesh = sizes(1, 1, 1);
   parameter_store store;
   CHECK_THROWS_WITH_AS(build_store(c, store, table_of<mixed_plan, mixtral>(), numbers_of(one_layer)), doctest::Contains("plait[unused-rule]"), plan_misfit);
+}
+
+TEST_CASE("fewer key heads than ranks: whole keys and values, of which each rank takes what its queries need, equal one rank in float64") {
+  const std::string two_keys = std::string(PLAIT_TEST_DATA) + "/oracles/mixtral_two_keys";
+  const outcome four = evaluate<mixtral_tp_f64>(sizes(1, 1, 1), oracle_batch());
+  const outcome two = evaluate<mixtral_tp_f64>(sizes(1, 1, 1), oracle_batch(), true, 0.02, two_keys);
+  for (const mesh_shape& m : {sizes(1, 1, 1), sizes(1, 1, 2), sizes(1, 1, 8), sizes(2, 1, 4)}) {
+    check_close(evaluate<mixtral_tp_repeated_f64>(m, oracle_batch()), four, 1e-12);
+    check_close(evaluate<mixtral_tp_repeated_f64>(m, oracle_batch(), true, 0.02, two_keys), two, 1e-12);
+    check_close(evaluate<mixtral_sp_repeated_f64>(m, oracle_batch()), four, 1e-12);
+    check_close(evaluate<mixtral_sp_repeated_f64>(m, oracle_batch(), true, 0.02, two_keys), two, 1e-12);
+  }
+  CHECK_THROWS_WITH_AS(evaluate<mixtral_tp_f64>(sizes(1, 1, 4), oracle_batch(), true, 0.02, two_keys), doctest::Contains("plait[indivisible]"), plan_misfit);
+
+  // The same decoder takes either table; which it was built from is asked of the store.
+  const io::model_config config = io::read_config(two_keys);
+  run_ranks(sizes(1, 1, 4), test_backend(), [&](context& c) {
+    parameter_store store;
+    build_store(c, store, table_of<repeated_heads_plan<mixtral_tp, mixtral>, mixtral>(), numbers_of(config));
+    initialise_weights(c, store, 1, 0.1);
+    step_options o;
+    o.update = false;
+    o.sparse_layers = 2;
+    decoder_model<mixtral_tp, mixtral> right(config, store, {.repeat_heads = true}), wrong(config, store, {});
+    CHECK(std::isfinite(train_step(c, right, store, oracle_batch(), o).loss));
+    CHECK_THROWS_WITH_AS(train_step(c, wrong, store, oracle_batch(), o), doctest::Contains("another plan"), std::logic_error);
+  });
 }
 
 TEST_CASE("in float64 every plan equals one rank to rounding") {

@@ -73,6 +73,8 @@ REFUSED = {
     "olmoe": {"attention_bias": True, "clip_qkv": 8.0},
     "deepseek_v2": {"mlp_bias": True, "topk_method": "noaux_tc", "scoring_func": "sigmoid", "moe_layer_freq": 2, "num_key_value_heads": 4, "n_group": 3,
                     "topk_group": 5, "q_lora_rank": 0, "qk_rope_head_dim": 7},
+    "deepseek_v3": {"topk_method": "greedy", "scoring_func": "softmax", "moe_layer_freq": 2, "num_key_value_heads": 4, "n_group": 8, "topk_group": 5,
+                    "norm_topk_prob": 1, "rope_interleave": "no"},
     "qwen3": {"attention_bias": True, "use_sliding_window": True, "layer_types": ["full_attention", "sliding_attention"]},
 }
 

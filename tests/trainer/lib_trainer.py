@@ -30,13 +30,20 @@ PLANS = [
     ("fsdp4 tp2 ep4 sp", ["--mesh", "fsdp=4,tp=2,ep=4", "--ep", "--sp"]),
     ("fsdp2 x sp2", ["--mesh", "fsdp=2,tp=2", "--sp"]),
 ]
+# Keys and values whole on each rank: for models with fewer key heads than ranks, among others.
+REPEATED = [(name, flags + ["--kv-heads", "replicate"]) for name, flags in (
+    ("tp4, repeated heads", ["--mesh", "tp=4"]), ("sp4, repeated heads", ["--mesh", "tp=4", "--sp"]),
+    ("fsdp2 x tp4, repeated heads", ["--mesh", "fsdp=2,tp=4"]), ("fsdp2 x sp4, repeated heads", ["--mesh", "fsdp=2,tp=4", "--sp"]),
+    ("sp+ep4, repeated heads", ["--mesh", "tp=4", "--sp", "--ep"]), ("tp8, repeated heads", ["--mesh", "tp=8"]),
+    ("sp8, repeated heads", ["--mesh", "tp=8", "--sp"]), ("tp+ep8, repeated heads", ["--mesh", "tp=8", "--ep"]))]
 SMALL = os.environ.get("PLAIT_TEST_SCALE") == "small"  # under a sanitizer: each of the four plans, with and without FSDP
 if SMALL:
+    REPEATED = [p for p in REPEATED if p[0].startswith("sp4")]
     PLANS = [p for p in PLANS if p[0] in ("one", "sp2", "fsdp2 x tp2", "fsdp4 ep2", "fsdp2 x (sp+ep2)")]
 
 # Families beyond the first two: the parts they share are compared under all of the plans above, so these suffice.
 DENSE = ("llama", "qwen3", "qwen3_tied")
-SPARSE = ("granitemoe", "qwen2_moe", "hunyuan_v1_moe", "olmoe", "deepseek_v2", "deepseek_v2_lora")
+SPARSE = ("granitemoe", "qwen2_moe", "hunyuan_v1_moe", "olmoe", "deepseek_v2", "deepseek_v2_lora", "deepseek_v3", "deepseek_v3_plain")
 FEWER = ("one", "tp2", "tp4", "sp2", "sp4", "fsdp2 x tp2", "fsdp2 x sp2", "tp+ep2", "sp+ep2", "tp+ep4", "fsdp2 x (sp+ep2)", "fsdp4 ep4")
 
 
@@ -44,7 +51,9 @@ def plans_of(model):
     """Dense models have no experts to cut."""
     if model in DENSE:
         return [p for p in PLANS if p[0] in FEWER and "--ep" not in p[1]]
-    return [p for p in PLANS if p[0] in FEWER] if model in SPARSE else PLANS
+    if model == "mixtral_two_keys":  # two key heads: not to be cut in four
+        return [p for p in PLANS if p[0] in FEWER and p[0] not in ("tp4", "sp4", "tp+ep4", "sp+ep4")] + REPEATED
+    return [p for p in PLANS if p[0] in FEWER] if model in SPARSE else PLANS + (REPEATED if model in ("mixtral", "qwen3_moe") else [])
 
 
 def in_memory(model, name):
@@ -56,6 +65,8 @@ def in_memory(model, name):
 
 RENAMED = {
     "deepseek_v2": ((".shared_experts.", ".shared_expert."),),
+    "deepseek_v3": ((".shared_experts.", ".shared_expert."),),
+    "deepseek_v3_plain": ((".shared_experts.", ".shared_expert."),),
     "deepseek_v2_lora": ((".shared_experts.", ".shared_expert."),),
     "granitemoe": ((".block_sparse_moe.router.", ".mlp.gate."), (".block_sparse_moe.", ".mlp.")),
     "hunyuan_v1_moe": ((".gate.wg.", ".gate."), (".shared_mlp.", ".shared_expert."), (".query_layernorm.", ".q_norm."), (".key_layernorm.", ".k_norm.")),

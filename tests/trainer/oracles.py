@@ -9,7 +9,7 @@ import sys
 from lib_trainer import DENSE, ORACLES, SMALL, SPARSE, Report, Safetensors, difference, in_memory, last_json, plans_of, run, scratch
 
 TABLE = "--table" in sys.argv
-MODELS = [a for a in sys.argv[1:] if a != "--table"] or ["mixtral", "mixtral_aux", "mixtral_padded", "qwen3_moe", "qwen3_moe_tied", *([] if SMALL else [*DENSE, *SPARSE])]
+MODELS = [a for a in sys.argv[1:] if a != "--table"] or ["mixtral", "mixtral_aux", "mixtral_padded", "mixtral_two_keys", "qwen3_moe", "qwen3_moe_tied", *([] if SMALL else [*DENSE, *SPARSE])]
 report = Report()
 worst, here = {}, {}  # of all, of one model under one plan
 

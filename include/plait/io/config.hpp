@@ -288,6 +288,22 @@ inline void read_deepseek_v2(const fields& f, model_config& c) {
   c.router.normalise = false;  // the class has norm_topk_prob and does not heed it
 }
 
+inline void read_deepseek_v3(const fields& f, model_config& c) {
+  read_deepseek(f, {{0, 1e-6, 1e4, 4096, 0}, 18432, 2048, 256, 1, 8, 3, 2.5}, c);
+  c.rotary_pairs = f.truth("rope_interleave", true);
+  if (const std::string scoring = f.text("scoring_func", "sigmoid"); scoring != "sigmoid")
+    f.fail("scoring_func", "is " + in_quotes(scoring, 40) + "; this family is supported with \"sigmoid\" only");
+  if (const std::string method = f.text("topk_method", "noaux_tc"); method != "noaux_tc")
+    f.fail("topk_method", "is " + in_quotes(method, 40) + "; this family is supported with \"noaux_tc\" only");
+  read_expert_groups(f, c, 8, 4);
+  if (c.experts / c.router.groups < 2) f.fail("n_group", "leaves one expert a group; a group is worth its two best");
+  c.router.worth = group_worth::two_best;
+  c.router.scoring = router_scoring::sigmoid;
+  c.router.normalise = f.truth("norm_topk_prob", true);
+  c.router.epsilon = 1e-20;
+  c.choice_correction = 1;
+}
+
 /// A supported family: add a row, and the names in names.hpp.
 struct config_family {
   const char* model_type;
@@ -296,7 +312,7 @@ struct config_family {
 inline constexpr config_family config_families[] = {
     {"mixtral", read_mixtral}, {"qwen3_moe", read_qwen3_moe}, {"llama", read_llama}, {"qwen3", read_qwen3},
     {"granitemoe", read_granitemoe}, {"qwen2_moe", read_qwen2_moe}, {"hunyuan_v1_moe", read_hunyuan_v1_moe}, {"olmoe", read_olmoe},
-    {"deepseek_v2", read_deepseek_v2}};
+    {"deepseek_v2", read_deepseek_v2}, {"deepseek_v3", read_deepseek_v3}};
 
 }  // namespace detail
 

@@ -72,6 +72,7 @@ inline constexpr family_names family_table[] = {
     {"hunyuan_v1_moe", "mlp", "gate_proj", "up_proj", "down_proj", hunyuan_v1_moe_names},
     {"olmoe", "mlp", "gate_proj", "up_proj", "down_proj"},
     {"deepseek_v2", "mlp", "gate_proj", "up_proj", "down_proj", deepseek_names},
+    {"deepseek_v3", "mlp", "gate_proj", "up_proj", "down_proj", deepseek_names},
 };
 
 inline const family_names& names_of(std::string_view family) {

@@ -11,6 +11,7 @@
 #include "plait/model/decoder_output.hpp"
 #include "plait/model/decoder_traits.hpp"
 #include "plait/model/latent_attention.hpp"
+#include "plait/model/repeated_heads.hpp"
 #include "plait/model/rotary_angles.hpp"
 #include "plait/ops/attention.hpp"
 #include "plait/ops/constant.hpp"
@@ -85,11 +86,13 @@ class decoder {
     decoder_cache* cache;
   };
 
-  template <int Row, int Number = -1>
+  /// A layer's parameter under Rules: Plan, or the plan derived from it with repeated heads.
+  template <int Row, int Number = -1, class Rules = Plan>
   auto weight(int layer) const {
-    using T = tensor<element, any_extents<Model::parameters[Row].rank>, compute_layout_t<Plan, Model, Row, Number>>;
+    using T = tensor<element, any_extents<Model::parameters[Row].rank>, compute_layout_t<Rules, Model, Row, Number>>;
     parameter_slot& slot = store_->slot(Row, layer);
-    return styled<style_t<Plan, Model, Row, Number>, T>(T(store_->compute_array(slot)));
+    if (!(slot.compute == T::layout_type::value)) throw std::logic_error("plait: the parameter store was built from another plan than the model's");
+    return styled<style_t<Rules, Model, Row, Number>, T>(T(store_->compute_array(slot)));
   }
 
   /// A row that is not trained: in the statistics' type, without a gradient.
@@ -142,11 +145,11 @@ class decoder {
   }
 
   /// Entered tokens -> [B, S, heads * d] by the row Weight, plus the bias in row Bias if there is one (-1: none).
-  template <int Number, int Weight, int Bias, class H>
+  template <int Number, int Weight, int Bias, class Rules = Plan, class H>
   auto projected(context& c, const H& h, int l) {
     if constexpr (Bias >= 0)
-      if (store_->find(Bias, l) >= 0) return project(c, h, weight<Weight, Number>(l), weight<Bias, Number>(l));
-    return project(c, h, weight<Weight, Number>(l));
+      if (store_->find(Bias, l) >= 0) return project(c, h, weight<Weight, Number, Rules>(l), weight<Bias, Number, Rules>(l));
+    return project(c, h, weight<Weight, Number, Rules>(l));
   }
   /// The same for queries and keys; normalised over all heads together they come whole and are then cut as Heads says.
   template <int Number, int Weight, int Bias, int Norm, class Heads, class H>
@@ -154,6 +157,21 @@ class decoder {
     const auto x = projected<Number, Weight, Bias>(c, h, l);
     if constexpr (traits::whole_query_key_norm) return redistribute<Heads>(c, normalise(c, x, weight<Norm, Number>(l), config_->rms_epsilon));
     else return x;
+  }
+
+  /// Keys or values [B, S, heads, d] under Rules: cut by head, or whole and then those that this rank's queries, laid out As, need.
+  template <class As, class Rules, int Number, int Weight, int Bias, class H>
+  auto key_heads(context& c, const H& h, int l) {
+    const auto x = split_heads(c, projected<Number, Weight, Bias, Rules>(c, h, l), config_->head_dim);
+    if constexpr (requires { style_t<Rules, Model, Weight, Number>::repeats_heads; })
+      return plait::repeat_heads<As>(c, x, repeated_heads(As::value, c.mesh, config_->kv_heads));
+    else return x;
+  }
+  template <class As, int Number, int Weight, int Bias, class H>
+  auto key_heads(context& c, const H& h, int l) {
+    if constexpr (offers_repeated_heads<Plan, Model>)
+      if (options_.repeat_heads) return key_heads<As, repeated_heads_plan<Plan, Model>, Number, Weight, Bias>(c, h, l);
+    return key_heads<As, Plan, Number, Weight, Bias>(c, h, l);
   }
 
   /// What latent attention asks for.
@@ -176,11 +194,15 @@ class decoder {
   auto heads_of(context& c, const H& h, int l, const tables& t) {
     const double eps = config_->rms_epsilon;
     constexpr int bq = traits::query_bias, bk = traits::key_bias, bv = traits::value_bias, nq = traits::query_norm, nk = traits::key_norm;
-    using v_row = std::integral_constant<int, row("model.layers.*.self_attn.v_proj.weight")>;
-    using heads = typename decltype(this->template projected<Number, v_row::value, bv>(c, h, l))::layout_type;
-    auto q = split_heads(c, projected<Number, row("model.layers.*.self_attn.q_proj.weight"), bq, nq, heads>(c, h, l), config_->head_dim);
-    auto k = split_heads(c, projected<Number, row("model.layers.*.self_attn.k_proj.weight"), bk, nk, heads>(c, h, l), config_->head_dim);
-    const auto v = split_heads(c, projected<Number, v_row::value, bv>(c, h, l), config_->head_dim);
+    constexpr int q_row = traits::query, k_row = traits::key, v_row = traits::value;
+    using heads = typename decltype(this->template projected<Number, v_row, bv>(c, h, l))::layout_type;
+    auto q = split_heads(c, projected<Number, q_row, bq, nq, heads>(c, h, l), config_->head_dim);
+    using as_queries = typename decltype(q)::layout_type;
+    auto k = [&] {
+      if constexpr (traits::whole_query_key_norm) return split_heads(c, projected<Number, k_row, bk, nk, heads>(c, h, l), config_->head_dim);
+      else return key_heads<as_queries, Number, k_row, bk>(c, h, l);
+    }();
+    const auto v = key_heads<as_queries, Number, v_row, bv>(c, h, l);
     if constexpr (traits::normalises_rotated) q = rope(c, q, t.cosine, t.sine), k = rope(c, k, t.cosine, t.sine);
     if constexpr (traits::query_key_norm) {
       q = normalise(c, q, weight<nq, Number>(l), eps);

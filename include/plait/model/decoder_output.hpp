@@ -8,6 +8,7 @@ enum class recomputation : unsigned char { none, layer, experts };
 
 struct decoder_options {
   recomputation recompute = recomputation::none;
+  bool repeat_heads = false;  // the store was built from repeated_heads_plan
 };
 
 /// Output of a layer: the residual stream and, from sparse layers, the router's statistics.

@@ -11,6 +11,7 @@ namespace plait::inline v0_1 {
 
 struct plan_choice {
   const plan_table* (*table)() = nullptr;
+  const plan_table* (*repeating_table)() = nullptr;  // with repeated key and value heads; null: not offered
   std::unique_ptr<any_model> (*make)(const io::model_config&, parameter_store&, decoder_options) = nullptr;
 };
 
@@ -31,7 +32,11 @@ struct no_plan {};
 namespace detail {
 template <class Plan, class Model>
 plan_choice choice_of() {
+  const plan_table* (*repeating)() = nullptr;
+  if constexpr (offers_repeated_heads<Plan, Model>)
+    repeating = []() -> const plan_table* { return &table_of<repeated_heads_plan<Plan, Model>, Model>(); };
   return {[]() -> const plan_table* { return &table_of<Plan, Model>(); },
+          repeating,
           [](const io::model_config& config, parameter_store& store, decoder_options options) -> std::unique_ptr<any_model> {
             return std::make_unique<decoder_model<Plan, Model>>(config, store, options);
           }};
@@ -73,6 +78,14 @@ inline const plan_choice& choose_plan(const family& f, bool sp, bool ep, trainin
     throw plan_misfit(std::string("family '") + f.name + "' has no plan for " + (sp ? "--sp" : "no --sp") + " with " + (ep ? "--ep" : "no --ep") +
                       "; choose flags that it offers, or register a plan of your own");
   return choice;
+}
+
+/// The plan's parameters, with key and value heads cut or whole and repeated (decoder_options::repeat_heads).
+inline const plan_table& table_of(const plan_choice& choice, bool repeat_heads) {
+  if (!repeat_heads) return *choice.table();
+  if (choice.repeating_table == nullptr)
+    throw plan_misfit("this family's plan does not cut keys and values by head, so it cannot repeat them; leave out --kv-heads replicate");
+  return *choice.repeating_table();
 }
 
 }  // namespace plait::inline v0_1

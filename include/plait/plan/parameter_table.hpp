@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <string_view>
+#include <utility>
 
 #include "plait/mesh/axis.hpp"
 #include "plait/plan/pattern.hpp"
@@ -76,6 +77,22 @@ struct parameter {
   constexpr void set(frozen) { trained = false; }
   constexpr void set(layer_kind k) { kind = k; }
 };
+
+/// Rows of one table and then of another: `static constexpr auto table = with_rows(base::parameters, more); parameters = table.rows`.
+template <std::size_t Count>
+struct row_list {
+  parameter rows[Count];
+};
+namespace detail {
+template <std::size_t... I, std::size_t... J>
+constexpr row_list<sizeof...(I) + sizeof...(J)> join_rows(const parameter* base, std::index_sequence<I...>, const parameter* more, std::index_sequence<J...>) {
+  return {{base[I]..., more[J]...}};
+}
+}  // namespace detail
+template <std::size_t Base, std::size_t More>
+constexpr row_list<Base + More> with_rows(const parameter (&base)[Base], const parameter (&more)[More]) {
+  return detail::join_rows(base, std::make_index_sequence<Base>{}, more, std::make_index_sequence<More>{});
+}
 
 /// A point of the forward pass at which a plan must say what layout it wants.
 struct activation_point {

@@ -12,6 +12,7 @@ struct style_value {
   bool places_parameters = false;
   bool axis_in_mesh = true;
   bool routes = false;
+  bool repeats_heads = false;
   placement_value weight{}, bias{}, input{}, output{};
   bool output_moves = false;
   int atoms = 0;
@@ -50,6 +51,7 @@ constexpr style_value read_style() {
     v.output = Style::output::placement::value;
     v.output_moves = Style::output::moves;
     if constexpr (requires { Style::routes; }) v.routes = Style::routes;
+    if constexpr (requires { Style::repeats_heads; }) v.repeats_heads = Style::repeats_heads;
     read_atoms<Mesh>(v, static_cast<atoms_of_t<typename Style::axis>*>(nullptr));
   }
   return v;

@@ -43,6 +43,13 @@ struct sequence_parallel : style<Axis, Replicate, Replicate, Shard<Dim>, stays<S
 template <class Axis>
 struct on_every_rank : style<Axis, Replicate, Replicate, Replicate, stays<Replicate>> {};
 
+/// Keys or values with fewer heads than the axis has ranks: W is whole, and each rank takes of the product the heads that its own queries
+/// need (repeat_heads), which may be the same ones on several ranks. W's gradient is a pending sum over them.
+template <class Axis>
+struct replicated_heads : on_every_rank<Axis> {
+  static constexpr bool repeats_heads = true;
+};
+
 /// Embedding table cut by vocabulary; the lookups are summed.
 template <class Axis>
 struct vocabulary : style<Axis, Shard<0>, Invariant, Invariant, becomes<Invariant>> {};

@@ -336,15 +336,20 @@ class step_walk {
     if (norm >= 0 && !per_head) q = moved(normalise(q, "model.layers.*.self_attn.q_norm.weight", l), layout_of_values(h, l));
     flow k = project(h, "model.layers.*.self_attn.k_proj.weight", l);
     if (norm >= 0 && !per_head) k = moved(normalise(k, "model.layers.*.self_attn.k_norm.weight", l), layout_of_values(h, l));
-    project(h, "model.layers.*.self_attn.v_proj.weight", l);
+    const flow v = project(h, "model.layers.*.self_attn.v_proj.weight", l);
     q = heads(q, decoder_dims::head_dim);
-    k = heads(k, decoder_dims::head_dim);
+    k = as_queries(heads(k, decoder_dims::head_dim), "model.layers.*.self_attn.k_proj.weight", q, l);
+    as_queries(heads(v, decoder_dims::head_dim), "model.layers.*.self_attn.v_proj.weight", q, l);
     if (per_head) {
       q = normalise(q, "model.layers.*.self_attn.q_norm.weight", l);
       k = normalise(k, "model.layers.*.self_attn.k_norm.weight", l);
     }
     q.layout = fitting(typing::attention(q.layout, k.layout), "self_attn");
     return q;
+  }
+  flow as_queries(flow x, const char* name, const flow& q, int l) const {
+    if (t_.styles[weight(require(name), l).rule].repeats_heads) x.layout = fitting(typing::repeat_heads(x.layout, x.rank, q.layout), name);
+    return x;
   }
   /// Of v before it is split into heads.
   layout_value layout_of_values(const flow& h, int l) const {
