@@ -35,6 +35,12 @@ std::string shape_text(const std::vector<std::int64_t>& extents) {
 const char* direction(const plait::explained_collective& e) { return e.recomputed ? "recomputed" : e.backward ? "backward" : "forward"; }
 std::string place(const plait::explained_collective& e) { return e.where.empty() ? "faults" : e.where; }
 
+/// Rows that go where the tokens' choices are.
+std::string counted(const plait::explained_collective& e) {
+  if (e.rows == plait::rows_go::nowhere) return "";
+  return fmt::format(" (rows {}, balanced; at most {} leave)", e.rows == plait::rows_go::to_experts ? "to experts" : "to tokens", e.most);
+}
+
 json_line counts(const int* of_kind) {
   json_line line;
   for (const plait::collective_kind kind : kinds) line.add(plait::name_of(kind), of_kind[static_cast<std::size_t>(kind)]);
@@ -61,7 +67,7 @@ json_line as_json(const session& s, const plait::explanation& e, const plait::ex
                              .add("storage_bytes", p.storage_bytes)
                              .add("gradient_bytes", p.gradient_bytes)
                              .add("optimizer_bytes", p.optimizer_bytes));
-  for (const plait::explained_group& g : plait::grouped(e.collectives))
+  for (const plait::explained_group& g : plait::grouped(e.collectives)) {
     collectives.push_back(json_line()
                               .add("part", plait::name_of(g.each.part))
                               .add("where", place(g.each))
@@ -73,6 +79,9 @@ json_line as_json(const session& s, const plait::explanation& e, const plait::ex
                               .add("times", g.times)
                               .add("payload_bytes", g.each.payload)
                               .add("ring_bytes", g.each.ring));
+    if (g.each.rows != plait::rows_go::nowhere)
+      collectives.back().add("rows", g.each.rows == plait::rows_go::to_experts ? "to experts" : "to tokens").add("row_bytes", g.each.row_bytes).add("ring_bytes_at_most", g.each.most);
+  }
   for (const plait::layer_traffic& l : e.layers)
     layers.push_back(json_line()
                          .add("layer", l.layer)
@@ -125,8 +134,8 @@ void print(const session& s, const plait::explanation& e, const plait::explain_o
     fmt::print("  {}: {} collectives, payload {}, ring {}\n", plait::name_of(static_cast<plait::traffic>(part)), times, payload, ring);
     for (const plait::explained_group& g : groups)
       if (static_cast<int>(g.each.part) == part)
-        fmt::print("    {:>5} x {:14} {:14} {:10} over {} ({} ranks)  {} {}{}\n", g.times, place(g.each), plait::name_of(g.each.kind), direction(g.each),
-                   g.each.axes, g.each.ranks, g.each.payload, g.each.ring, g.layers.empty() ? "" : "  layers " + ranges(g.layers));
+        fmt::print("    {:>5} x {:14} {:14} {:10} over {} ({} ranks)  {} {}{}{}\n", g.times, place(g.each), plait::name_of(g.each.kind), direction(g.each),
+                   g.each.axes, g.each.ranks, g.each.payload, g.each.ring, counted(g.each), g.layers.empty() ? "" : "  layers " + ranges(g.layers));
   }
   if (groups.empty()) fmt::print("  none\n");
 

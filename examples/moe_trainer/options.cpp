@@ -90,7 +90,7 @@ axes mesh_for(std::int64_t ranks, bool sp, bool ep) {
 
 std::optional<options> parse(int argc, char** argv, int& exit_code) {
   options o;
-  std::string mesh, dtype = "f32", recompute = "none", kv_heads = "cut";
+  std::string mesh, dtype = "f32", recompute = "none", kv_heads = "cut", ep_mode;
   std::vector<std::string> ids, stop_ids;
   std::int64_t ranks = 0;
   CLI::App app{"Trains, evaluates and runs mixture-of-experts transformers under parallelism plans that are checked as types."};
@@ -107,6 +107,8 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
     sub->add_option("--kv-heads", kv_heads, "cut: key and value heads are cut over tp; replicate: each rank has all and takes those that its queries need")
         ->check(CLI::IsMember({"cut", "replicate"}));
     sub->add_flag("--ep", o.ep, "expert parallelism: experts over tp, or over ep=N ranks");
+    sub->add_option("--ep-mode", ep_mode, "gather: experts' ranks gather all tokens; dispatch: tokens are sent to their experts (default: what moves fewer bytes)")
+        ->check(CLI::IsMember({"gather", "dispatch"}));
     sub->add_option("--backend", o.backend, "auto, cpu or cuda; auto takes a GPU where there is one")->check(CLI::IsMember({"auto", "cpu", "cuda"}));
     sub->add_option("--dtype", dtype, "f32, bf16 (master weights, moments and gradients in float32) or bf16-states (only gradients in float32)")
         ->check(CLI::IsMember({"f32", "bf16", "bf16-states"}));
@@ -176,6 +178,8 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
     o.dtype = dtype == "bf16" ? plait::training_dtype::bf16 : dtype == "f32" ? plait::training_dtype::f32 : plait::training_dtype::bf16_states;
     o.repeat_heads = kv_heads == "replicate";
     o.recompute = recompute == "layer" ? plait::recomputation::layer : recompute == "experts" ? plait::recomputation::experts : plait::recomputation::none;
+    if (!ep_mode.empty() && !o.ep) throw usage_error("--ep-mode says how tokens come to experts on other ranks, but --ep was not given; add --ep");
+    if (!ep_mode.empty()) o.ep_mode = ep_mode == "dispatch" ? plait::ep_mode::dispatch : plait::ep_mode::gather;
     if (ranks != 0 && !mesh.empty()) throw usage_error("--ranks and --mesh say the same thing; give one of them");
     o.mesh = atoms_of(ranks != 0 ? mesh_for(ranks, o.sp, o.ep) : parse_mesh(mesh), o.ep);
     if (o.save_every && *o.save_every < 1) throw usage_error("--save-every: " + std::to_string(*o.save_every) + " is below 1");

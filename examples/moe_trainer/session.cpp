@@ -130,7 +130,8 @@ session::session(const options& from) : o(from) {
     }
   }
   family = &family_named(config.family);
-  plan = &plait::choose_plan(*family, o.sp, o.ep, o.dtype);
+  if (o.ep) ep_mode = o.ep_mode.value_or(plait::cheaper_ep_mode(*family, o.sp, o.mesh, config.top_k));
+  plan = &plait::choose_plan(*family, o.sp, ep_mode, o.dtype);
   for (const bool sparse : config.sparse_layer) sparse_layers += sparse;
   if (saved == nullptr && !o.model.empty() && o.run != command::explain) {
     folder = std::make_unique<plait::io::hf_folder>(o.model);

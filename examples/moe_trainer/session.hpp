@@ -28,6 +28,7 @@ struct session {
   std::unique_ptr<plait::io::checkpoint> saved;              // otherwise they are fresh
   std::vector<std::pair<std::string, std::string>> companions;  // tokenizer and generation files that go with the model: name, bytes
   const plait::family* family = nullptr;
+  plait::ep_mode ep_mode = plait::ep_mode::none;
   const plait::plan_choice* plan = nullptr;
   std::int64_t sparse_layers = 0;
 

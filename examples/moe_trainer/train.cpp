@@ -32,6 +32,11 @@ expert_load load_of(const std::vector<double>& choices) {
   return load;
 }
 
+const char* experts_text(const session& s) {
+  constexpr const char* text[] = {"", " + expert parallel (tokens gathered)", " + expert parallel (tokens dispatched)"};
+  return text[static_cast<std::size_t>(s.ep_mode)];
+}
+
 void print_plan(const session& s, const plait::parameter_store& store) {
   const options& o = s.o;
   std::int64_t parameters = 0;
@@ -44,7 +49,7 @@ void print_plan(const session& s, const plait::parameter_store& store) {
   fmt::print("{}: {} layers, hidden {}, {}{} parameters{}\n", s.config.family, s.config.layers, s.config.hidden, experts, parameters,
              s.folder ? "" : ", fresh weights");
   fmt::print("plan: {}{}, fsdp {} ({} x {}), tp {}, {} ranks as threads, {}\n", o.sp ? "sequence parallel" : "tensor parallel",
-             o.ep ? " + expert parallel" : "", o.mesh.size[0] * o.mesh.size[1], o.mesh.size[0], o.mesh.size[1], o.mesh.size[2],
+             experts_text(s), o.mesh.size[0] * o.mesh.size[1], o.mesh.size[0], o.mesh.size[1], o.mesh.size[2],
              o.mesh.ranks(), name_of(o.dtype));
 }
 
@@ -88,16 +93,17 @@ class signal_guard {
   struct sigaction interrupt_ {}, terminate_ {};
 };
 
-std::string plan_text(const options& o) {
-  return fmt::format("{}{}, fsdp {} x {}, tp {}", o.sp ? "sequence parallel" : "tensor parallel", o.ep ? " + expert parallel" : "", o.mesh.size[0],
-                     o.mesh.size[1], o.mesh.size[2]);
+std::string plan_text(const session& s) {
+  const options& o = s.o;
+  return fmt::format("{}{}, fsdp {} x {}, tp {}", o.sp ? "sequence parallel" : "tensor parallel", experts_text(s), o.mesh.size[0], o.mesh.size[1],
+                     o.mesh.size[2]);
 }
 
 /// What does not change from save to save.
 plait::save_facts facts_of(const session& s) {
   plait::save_facts f;
   f.family = s.config.family;
-  f.plan = plan_text(s.o);
+  f.plan = plan_text(s);
   f.element_types = name_of(s.o.dtype);
   f.axes = {"fsdp_outer", "fsdp_inner", "tp"};
   f.files.emplace_back("config.json", s.config.raw_text);

@@ -137,6 +137,7 @@ const backend& cuda_backend() {
       .router = cuda::router,
       .router_gradient = cuda::router_gradient,
       .dispatch_plan = cuda::dispatch_plan,
+      .exchange_plan = cuda::exchange_plan,
       .gather_rows = cuda::gather_rows,
       .gather_rows_gradient = cuda::gather_rows_gradient,
       .combine = cuda::combine,

@@ -258,6 +258,28 @@ struct pair_place {
   }
 };
 
+/// A block an (expert, rank): where that rank's rows for the expert arrive, and the slots they go to.
+__global__ void __launch_bounds__(block_threads)
+    exchange_plan_kernel(const int* received, int ranks, int local, index rows, int* offsets, int* row_of_slot, int* slot_of_row) {
+  const int e = static_cast<int>(blockIdx.x) / ranks, m = static_cast<int>(blockIdx.x) % ranks;
+  const auto begin = [&](int rank, int expert) { return received[static_cast<index>(rank) * (local + 1) + expert]; };
+  int slot = 0, row = 0;
+  for (int r = static_cast<int>(threadIdx.x); r < ranks; r += block_threads) {
+    slot += begin(r, e) - begin(r, 0);  // of the experts before
+    if (r < m) slot += begin(r, e + 1) - begin(r, e), row += begin(r, local) - begin(r, 0);
+  }
+  slot = over_group<block_threads>(slot, plus{});
+  row = over_group<block_threads>(row, plus{}) + begin(m, e) - begin(m, 0);
+  const int count = begin(m, e + 1) - begin(m, e);
+  if (threadIdx.x == 0 && m == 0) offsets[e] = slot;
+  if (threadIdx.x == 0 && m == ranks - 1 && e == local - 1) offsets[local] = slot + count;
+  for (int i = static_cast<int>(threadIdx.x); i < count; i += block_threads) {
+    if (slot + i >= rows || row + i >= rows) break;
+    row_of_slot[slot + i] = row + i;
+    slot_of_row[row + i] = slot + i;
+  }
+}
+
 template <class T, int V>
 __global__ void __launch_bounds__(128)
     gather_kernel(const T* x, index tokens, index k, const int* pair_of_slot, const int* last, index slots, T* rows, index width) {
@@ -423,6 +445,18 @@ void dispatch_plan(const execution& ex, view ids, std::int64_t first, std::int64
   }
   counting_sort(q, expert_key{ids.as<const int>(), first, local}, pair_place{pair_of_slot.as<int>(), slot_of_pair.as<int>()}, pairs,
                 static_cast<int>(local), offsets.as<int>());
+}
+
+void exchange_plan(const execution& ex, view received, view offsets, view row_of_slot, view slot_of_row) {
+  queue& q = queue_of(ex);
+  const int ranks = static_cast<int>(received.rows()), local = static_cast<int>(received.columns()) - 1;
+  if (local == 0 || ranks == 0) {
+    check(cudaMemsetAsync(offsets.data, 0, offsets.bytes(), q.stream), "exchange_plan");
+    return;
+  }
+  exchange_plan_kernel<<<static_cast<unsigned>(ranks * local), block_threads, 0, q.stream>>>(
+      received.as<const int>(), ranks, local, row_of_slot.size(), offsets.as<int>(), row_of_slot.as<int>(), slot_of_row.as<int>());
+  launched("exchange_plan");
 }
 
 void gather_rows(const execution& ex, view x, std::int64_t k, view pair_of_slot, view offsets, view rows) {

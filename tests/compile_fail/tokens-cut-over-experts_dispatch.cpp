@@ -1,20 +1,18 @@
-// Tokens cut by sequence over the ranks that share out the experts: a token would meet only the experts of its own rank.
-#include "plait/ops/experts.hpp"
+// Tokens cut by sequence over the ranks that share out the experts: a rank's rows are for experts elsewhere, and were not sent there.
+#include "plait/ops/exchange.hpp"
 
 struct tp : plait::axis<2> {};
 struct node : plait::mesh<tp> {};
 using plait::dyn;
-using rows = plait::tensor<float, plait::extents<dyn, dyn, 8>, plait::layout<node, plait::on<tp, plait::Shard<1>>>>;
+using cut = plait::layout<node, plait::on<tp, plait::Shard<1>>>;
+using tokens = plait::tensor<float, plait::extents<dyn, dyn, 8>, cut>;
+using routed = plait::routing<float, cut, 3>;
 using experts = plait::tensor<float, plait::extents<4, 16, 8>, plait::layout<node, plait::on<tp, plait::Shard<0>>>>;
-template <class Layout>
-using routed = plait::routing<float, Layout, 3>;
+auto y(plait::context& c, const tokens& x, const routed& r, const experts& w) {
+  const auto rows = plait::dispatch(c, x, r, w);
 #ifdef PLAIT_EXPECT_FAIL
-auto y(plait::context& c, const rows& x, const routed<plait::layout<node, plait::on<tp, plait::Shard<1>>>>& r,
-    const experts& w) {
-  return plait::dispatch(c, x, r, w);  // expected-error {{"plait\[tokens-cut-over-experts\]"}}
-}
+  return plait::grouped_linear(c, rows, w);  // expected-error {{"plait\[tokens-cut-over-experts\]"}}
 #else
-auto y(plait::context& c, const rows& x, const routed<plait::layout<node>>& r, const experts& w) {
-  return plait::dispatch(c, plait::redistribute<plait::layout<node>>(c, x), r, w);
-}
+  return plait::grouped_linear(c, plait::to_experts(c, rows), w);
 #endif
+}

@@ -498,6 +498,29 @@ TEST_CASE("router: other scores, a bias, groups") {
         }
 }
 
+TEST_CASE("rows from several ranks, sorted by expert") {
+  for (const i64 ranks : {1, 2, 8, 300})
+    for (const i64 local : {0, 1, 4, 17}) {
+      twin received = zero(dtype::i32, {ranks, local + 1});
+      i64 rows = 0;
+      for (i64 m = 0; m < ranks; ++m) {
+        i64 at = any(0, 50);
+        for (i64 e = 0; e <= local; ++e) {
+          received.start.set(m * (local + 1) + e, static_cast<double>(at));
+          const i64 count = e == local || any(0, 3) == 0 ? 0 : any(0, ranks > 8 ? 20 : 700);
+          at += count;
+          rows += count;
+        }
+      }
+      twin offsets = random_integers(dtype::i32, {local + 1}, -9, 9), row_of_slot = random_integers(dtype::i32, {rows}, -9, 9),
+           slot_of_row = random_integers(dtype::i32, {rows}, -9, 9);
+      call(&backend::exchange_plan, received, offsets, row_of_slot, slot_of_row);
+      equal(offsets);
+      equal(row_of_slot);
+      equal(slot_of_row);
+    }
+}
+
 TEST_CASE("dispatch, products by expert, combine") {
   struct shape {
     i64 tokens, k, experts, first, local, in, out;

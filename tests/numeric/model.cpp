@@ -98,6 +98,7 @@ void check_close(const outcome& a, const outcome& b, double tolerance) {
 
 struct mixtral_tp_f64 : with_precision<mixtral_tp, float64_precision> {};
 struct mixtral_sp_ep_f64 : with_precision<mixtral_sp_ep, float64_precision> {};
+struct mixtral_tp_dispatch_f64 : with_precision<with_dispatch<mixtral_tp_ep, mixtral>, float64_precision> {};
 
 struct mixtral_tp_repeated_f64 : with_precision<repeated_heads_plan<mixtral_tp, mixtral>, float64_precision> {};
 struct mixtral_sp_repeated_f64 : with_precision<repeated_heads_plan<mixtral_sp, mixtral>, float64_precision> {};
@@ -217,9 +218,9 @@ TEST_CASE("a plan of one's own, with a layer ruled by its number, equals the bui
   check_close(evaluate<mixed_plan>(sizes(1, 1, 4), oracle_batch()), want, 2e-6);
   check_close(evaluate<mixed_plan>(sizes(2, 1, 2), oracle_batch()), want, 2e-6);
   const family own = make_family<mixtral, mixed_plan, no_plan, no_plan, no_plan>();
-  CHECK(choose_plan(own, false, false, training_dtype::f32).table() == &table_of<mixed_plan, mixtral>());
-  CHECK_THROWS_WITH_AS(choose_plan(own, true, true, training_dtype::f32), doctest::Contains("mixtral"), plan_misfit);
-  CHECK_THROWS_WITH_AS(choose_plan(own, true, false, training_dtype::f32), doctest::Contains("--sp"), plan_misfit);
+  CHECK(choose_plan(own, false, ep_mode::none, training_dtype::f32).table() == &table_of<mixed_plan, mixtral>());
+  CHECK_THROWS_WITH_AS(choose_plan(own, true, ep_mode::gather, training_dtype::f32), doctest::Contains("mixtral"), plan_misfit);
+  CHECK_THROWS_WITH_AS(choose_plan(own, true, ep_mode::none, training_dtype::f32), doctest::Contains("--sp"), plan_misfit);
 
   io::model_config one_layer = io::read_config(oracle_folder);
   one_layer.layers = 1;
@@ -267,6 +268,10 @@ TEST_CASE("in float64 every plan equals one rank to rounding") {
   }
   for (const mesh_shape& m : {sizes(1, 1, 2), sizes(1, 1, 4), sizes(1, 2, 1), sizes(1, 4, 1), sizes(2, 2, 1), sizes(1, 2, 2), sizes(2, 2, 2), sizes(3, 1, 2)}) {
     check_close(evaluate<mixtral_sp_ep_f64>(m, oracle_batch()), want, 1e-12);
+    ++cases;
+  }
+  for (const mesh_shape& m : {sizes(1, 1, 2), sizes(1, 1, 4), sizes(1, 4, 1), sizes(2, 2, 1), sizes(1, 2, 2), sizes(2, 2, 2)}) {
+    check_close(evaluate<mixtral_tp_dispatch_f64>(m, oracle_batch()), want, 1e-12);
     ++cases;
   }
   MESSAGE(cases << " of " << cases << " meshes agree");

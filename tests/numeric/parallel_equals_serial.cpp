@@ -7,7 +7,7 @@
 #include <mutex>
 
 #include "plait/ops/attention.hpp"
-#include "plait/ops/experts.hpp"
+#include "plait/ops/exchange.hpp"
 #include "plait/ops/heads.hpp"
 #include "plait/ops/loss.hpp"
 #include "plait/style/dense.hpp"
@@ -335,6 +335,18 @@ TEST_CASE("experts, cut over ranks or inside: dispatch, grouped linear, combine:
       static_assert(std::is_same_v<decltype(y)::layout_type, L<on<outer, Shard<0>>, on<ep, Partial>>>);
       s.output("y", redistribute<L<on<data, Shard<0>>, on<tp, Invariant>>>(s.c, y));
     });
+    compare("experts over ep, rows sent", seed, any_mesh(d, 2, 2, 3), true, [=](session& s) {
+      using tokens = L<on<data, Shard<0>>, on<tp, Shard<0>>>;
+      const auto x = s.input<float, e2, tokens>("x", {T, H});
+      const auto up = s.input<float, e3, L<on<ep, Shard<0>>>>("up", {E, F, H});
+      const auto down = s.input<float, e3, L<on<ep, Shard<0>>>>("down", {E, H, F});
+      const auto r = given<tokens>(s, ids);
+      const auto away = grouped_linear(s.c, grouped_linear(s.c, to_experts(s.c, dispatch(s.c, x, r, up)), up), down);
+      static_assert(std::is_same_v<decltype(away.rows)::layout_type, L<on<outer, RaggedByToken>, on<ep, Ragged>>>);
+      const auto y = combine(s.c, to_tokens(s.c, away), r, x);
+      static_assert(std::is_same_v<decltype(y)::layout_type, tokens>);
+      s.output("y", y);
+    });
     compare("experts cut inside", seed, any_mesh(d, 2, 2, 3), true, [=](session& s) {
       const auto x = s.input<float, e2, rows>("x", {T, H});
       const auto up = s.input<float, e3, L<on<tp, StridedShard<1, 2>>>>("up", {E, 2 * F, H});
@@ -384,6 +396,14 @@ TEST_CASE("a whole sparse layer with its router, over ranks and inside: float64"
       const auto r = route(s.c, linear(s.c, x, s.input<double, e2, weights>("gate", {E, H})), k, {.normalise = normalise});
       const auto y = combine(s.c, grouped_linear(s.c, swiglu(s.c, grouped_linear(s.c, dispatch(s.c, x, r, up), up)), down), r, x);
       s.output("y", redistribute<rows_and<1>>(s.c, y));
+    });
+    compare("sparse layer over ep, rows sent", seed, any_mesh(d, 2, 2, 3), false, [=](session& s) {
+      const auto x = s.input<double, e3, rows_and<1>>("x", {B, S_, H});
+      const auto up = s.input<double, e3, L<on<ep, Shard<0>>>>("up", {E, 2 * F, H});
+      const auto down = s.input<double, e3, L<on<ep, Shard<0>>>>("down", {E, H, F});
+      const auto r = route(s.c, linear(s.c, x, s.input<double, e2, weights>("gate", {E, H})), k, {.normalise = normalise});
+      const auto away = swiglu(s.c, grouped_linear(s.c, to_experts(s.c, dispatch(s.c, x, r, up)), up));
+      s.output("y", combine(s.c, to_tokens(s.c, grouped_linear(s.c, away, down)), r, x));
     });
     compare("sparse layer cut inside", seed, any_mesh(d, 2, 2, 3), false, [=](session& s) {
       const auto x = redistribute<rows>(s.c, s.input<double, e3, rows_invariant>("x", {B, S_, H}));

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <map>
+#include <numeric>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -69,6 +71,45 @@ inline std::vector<row> rows_of(const explanation& e) {
   std::vector<row> rows;
   for (const explained_collective& r : e.collectives)
     rows.emplace_back(r.where, r.layer, static_cast<int>(r.kind), r.mask, r.ranks, r.payload, r.backward);
+  return rows;
+}
+/// What explain says of rank `rank` with the counts of the run put in: those that the layer's exchanges towards the experts had, which
+/// every other exchange of the layer must repeat.
+inline std::vector<row> rows_of(const explanation& e, const mesh_shape& mesh, int rank, const std::vector<std::vector<collective_record>>& ran) {
+  std::vector<row> rows = rows_of(e);
+  std::map<int, std::vector<std::vector<std::int64_t>>> counts;  // of the layer's last forward
+  context c;
+  c.mesh = mesh;
+  mesh.coordinates(rank, c.coordinate);
+  for (std::size_t i = 0; i < e.collectives.size(); ++i) {
+    const explained_collective& x = e.collectives[i];
+    if (x.rows == rows_go::nowhere) continue;
+    std::vector<std::vector<std::int64_t>> now;
+    std::size_t member = 0;
+    for (int m = 0; m < x.ranks; ++m) {
+      int at[max_atoms];
+      detail::member_coordinates(c, x.mask, m, at);
+      const std::size_t other = static_cast<std::size_t>(mesh.rank_of(at));
+      if (static_cast<int>(other) == rank) member = static_cast<std::size_t>(m);
+      if (i >= ran[other].size() || ran[other][i].sent.size() != static_cast<std::size_t>(x.ranks)) return rows;  // what ran differs
+      now.push_back(ran[other][i].sent);
+      for (std::int64_t& n : now.back()) n /= x.row_bytes;
+    }
+    if (x.rows == rows_go::to_tokens) {
+      auto turned = now;
+      for (std::size_t a = 0; a < now.size(); ++a)
+        for (std::size_t b = 0; b < now.size(); ++b) turned[a][b] = now[b][a];
+      now = turned;
+    }
+    if (!x.backward && !x.recomputed && x.rows == rows_go::to_experts) counts[x.layer] = now;
+    CHECK(now == counts[x.layer]);
+    const exchanged_bytes moved = exchanged(x, counts[x.layer], member);
+    if (x.rows == rows_go::to_experts) CHECK(moved.payload == x.payload);  // known beforehand
+    CHECK(moved.leaving <= x.most);
+    const std::vector<std::int64_t>& sent = ran[static_cast<std::size_t>(rank)][i].sent;
+    CHECK(std::accumulate(sent.begin(), sent.end(), std::int64_t{0}) - sent[member] == moved.leaving);
+    std::get<5>(rows[i]) = moved.payload;
+  }
   return rows;
 }
 inline std::vector<row> sorted(std::vector<row> rows) {
@@ -151,7 +192,7 @@ void compare(const io::model_config& config, const mesh_shape& mesh, const setti
     const std::size_t rank = static_cast<std::size_t>(r);
     CAPTURE(r);
     const explanation e = explain(table_of<Plan, Model>(), numbers, mesh, axis_names, o, r);
-    const std::vector<row> predicted = rows_of(e), real = rows_of(ran[rank]);
+    const std::vector<row> predicted = rows_of(e, mesh, r, ran), real = rows_of(ran[rank]);
     const std::string wrong = difference(real, predicted);
     CHECK_MESSAGE(wrong.empty(), wrong);
     CHECK_MESSAGE(real == predicted, "the order differs");

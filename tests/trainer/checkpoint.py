@@ -77,8 +77,8 @@ def demo():
     with scratch() as d:
         a, b, hf = (os.path.join(d, n) for n in ("a", "b", "hf"))
         logs = [os.path.join(d, n) for n in ("log1", "log2", "log3")]
-        run("train", *size, "--steps", half, "--mesh", "fsdp=2,tp=2", "--sp", "--ep", "--save", a, "--log", logs[0])
-        run("train", *size, "--steps", steps, "--mesh", "tp=4", "--sp", "--ep", "--resume", a, "--save", b, "--log", logs[1], "--export", hf)
+        run("train", *size, "--steps", half, "--mesh", "fsdp=2,tp=2", "--sp", "--ep", "--ep-mode", "dispatch", "--save", a, "--log", logs[0])
+        run("train", *size, "--steps", steps, "--mesh", "tp=4", "--sp", "--ep", "--ep-mode", "gather", "--resume", a, "--save", b, "--log", logs[1], "--export", hf)
         run("train", *size, "--steps", steps, "--mesh", "tp=4", "--sp", "--ep", "--log", logs[2])
         halves, whole = rows_of(logs[0]) + rows_of(logs[1]), rows_of(logs[2])
         report.check([r[0] for r in halves] == list(range(1, steps + 1)), f"the halves are not steps 1 to {steps}")

@@ -94,7 +94,7 @@ def precision():
 
 
 def recomputation():
-    some = PLANS if SMALL else [p for p in PLANS if p[0] in ("one", "tp2", "sp4", "fsdp3", "fsdp2 x (sp+ep2)", "fsdp4 ep2", "fsdp4 tp2 ep4 sp")]
+    some = PLANS if SMALL else [p for p in PLANS if p[0] in ("one", "tp2", "sp4", "fsdp3", "fsdp2 x (sp+ep2) dispatch", "fsdp4 ep2", "fsdp4 tp2 ep4 sp")]
     for model in ("mixtral_aux", "qwen3_moe"):
         for plan, flags in some:
             for dtype in ("f32", "bf16"):

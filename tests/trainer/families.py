@@ -29,7 +29,7 @@ def same_tensors(a, b):
 
 def plans(model):
     some = [[], ["--mesh", "tp=2"], ["--mesh", "fsdp=2,tp=2", "--sp"]]
-    return some if model in DENSE else [*some, ["--mesh", "fsdp=2,tp=2,ep=4", "--ep"], ["--mesh", "tp=2", "--sp", "--ep"]]
+    return some if model in DENSE else [*some, ["--mesh", "fsdp=2,tp=2,ep=4", "--ep"], ["--mesh", "tp=2", "--sp", "--ep", "--ep-mode", "dispatch"]]
 
 
 def out_and_in(model):

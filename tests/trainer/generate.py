@@ -113,7 +113,7 @@ with scratch() as d:
         ("--stop-id twice", MIXTRAL, ["--stop-id", stops[0], "--stop-id", stops[1]]),
         ("generation_config.json", changed(MIXTRAL, d, "generation_config.json", eos_token_id=stops), []),
     ):
-        for flags in ([], ["--no-cache"], ["--mesh", "tp=2", "--sp", "--ep"], ["--mesh", "fsdp=3"]):
+        for flags in ([], ["--no-cache"], ["--mesh", "tp=2", "--sp", "--ep", "--ep-mode", "dispatch"], ["--mesh", "fsdp=3"]):
             got = generate(model, *prompts(*SOME), "--max-new-tokens", 12, *extra, *flags)
             report.check([(g["new_ids"], g["stopped"]) for g in got] == want, f"{what} {flags}: {got}, wanted {want}")
     for name in ("config.json", "generation_config.json"):
@@ -135,7 +135,7 @@ with scratch() as d:
     with open(path, "wb") as f:
         f.write(b"AB 12\r\nC\nHI!\n")
     for args in ([a for t in texts for a in ("--prompt", t)], ["--prompts", path], ["--prompts", path, "--batch", "2"],
-                 ["--prompts", path, "--mesh", "fsdp=2,tp=2", "--ep"]):
+                 ["--prompts", path, "--mesh", "fsdp=2,tp=2", "--ep", "--ep-mode", "dispatch"]):
         p = subprocess.run([TRAINER, "generate", "--model", MIXTRAL, *args], capture_output=True, timeout=120)
         report.check(p.returncode == 0 and p.stdout == want, f"text of {args}: {p.stdout!r}, wanted {want!r}")
         report.check(b"tokens/s" in p.stderr.strip().splitlines()[-1], f"no rate at the end of stderr: {p.stderr!r}")

@@ -12,22 +12,27 @@ ORACLES = os.path.join(HERE, "..", "oracles")
 TRAINER = os.environ.get("MOE_TRAINER", "build/cpu/bin/moe_trainer")
 BACKEND = os.environ.get("PLAIT_TEST_BACKEND", "cpu")  # what the trainer is run with; cuda needs a GPU
 
+GATHER, DISPATCH = ["--ep-mode", "gather"], ["--ep-mode", "dispatch"]  # neither: what the trainer chooses
 # Name, flags. The list of the project's promise: every composition of FSDP, TP, SP and EP up to eight ranks.
 PLANS = [
     ("one", []),
     ("tp2", ["--mesh", "tp=2"]), ("tp4", ["--mesh", "tp=4"]),
     ("sp2", ["--mesh", "tp=2", "--sp"]), ("sp4", ["--mesh", "tp=4", "--sp"]),
-    ("tp+ep2", ["--mesh", "tp=2", "--ep"]), ("tp+ep4", ["--mesh", "tp=4", "--ep"]),
-    ("sp+ep2", ["--mesh", "tp=2", "--sp", "--ep"]), ("sp+ep4", ["--mesh", "tp=4", "--sp", "--ep"]),
+    ("tp+ep2", ["--mesh", "tp=2", "--ep", *GATHER]), ("tp+ep4", ["--mesh", "tp=4", "--ep", *GATHER]),
+    ("tp+ep4 dispatch", ["--mesh", "tp=4", "--ep", *DISPATCH]),
+    ("sp+ep2", ["--mesh", "tp=2", "--sp", "--ep", *GATHER]), ("sp+ep4", ["--mesh", "tp=4", "--sp", "--ep", *GATHER]),
+    ("sp+ep2 dispatch", ["--mesh", "tp=2", "--sp", "--ep", *DISPATCH]),
     ("fsdp2", ["--mesh", "fsdp=2"]), ("fsdp3", ["--mesh", "fsdp=3"]), ("fsdp4", ["--mesh", "fsdp=4"]),
     ("fsdp2 x tp2", ["--mesh", "fsdp=2,tp=2"]),
-    ("fsdp2 x (tp+ep2)", ["--mesh", "fsdp=2,tp=2", "--ep"]),
-    ("fsdp2 x (sp+ep2)", ["--mesh", "fsdp=2,tp=2", "--sp", "--ep"]),
-    ("fsdp4 ep4", ["--mesh", "fsdp=4,ep=4", "--ep"]), ("fsdp4 ep2", ["--mesh", "fsdp=4,ep=2", "--ep"]),
-    ("fsdp2 tp2 ep4", ["--mesh", "fsdp=2,tp=2,ep=4", "--ep"]),
+    ("fsdp2 x (tp+ep2)", ["--mesh", "fsdp=2,tp=2", "--ep", *GATHER]),
+    ("fsdp2 x (sp+ep2)", ["--mesh", "fsdp=2,tp=2", "--sp", "--ep", *GATHER]),
+    ("fsdp2 x (sp+ep2) dispatch", ["--mesh", "fsdp=2,tp=2", "--sp", "--ep", *DISPATCH]),
+    ("fsdp4 ep4", ["--mesh", "fsdp=4,ep=4", "--ep", *GATHER]), ("fsdp4 ep2", ["--mesh", "fsdp=4,ep=2", "--ep"]),
+    ("fsdp4 ep4 dispatch", ["--mesh", "fsdp=4,ep=4", "--ep", *DISPATCH]),
+    ("fsdp2 tp2 ep4", ["--mesh", "fsdp=2,tp=2,ep=4", "--ep", *GATHER]),
     ("fsdp2 tp2 ep4 sp", ["--mesh", "fsdp=2,tp=2,ep=4", "--ep", "--sp"]),
-    ("fsdp4 tp2 ep4", ["--mesh", "fsdp=4,tp=2,ep=4", "--ep"]),
-    ("fsdp4 tp2 ep4 sp", ["--mesh", "fsdp=4,tp=2,ep=4", "--ep", "--sp"]),
+    ("fsdp4 tp2 ep4 dispatch", ["--mesh", "fsdp=4,tp=2,ep=4", "--ep", *DISPATCH]),
+    ("fsdp4 tp2 ep4 sp", ["--mesh", "fsdp=4,tp=2,ep=4", "--ep", "--sp", *GATHER]),
     ("fsdp2 x sp2", ["--mesh", "fsdp=2,tp=2", "--sp"]),
 ]
 # Keys and values whole on each rank: for models with fewer key heads than ranks, among others.
@@ -39,12 +44,13 @@ REPEATED = [(name, flags + ["--kv-heads", "replicate"]) for name, flags in (
 SMALL = os.environ.get("PLAIT_TEST_SCALE") == "small"  # under a sanitizer: each of the four plans, with and without FSDP
 if SMALL:
     REPEATED = [p for p in REPEATED if p[0].startswith("sp4")]
-    PLANS = [p for p in PLANS if p[0] in ("one", "sp2", "fsdp2 x tp2", "fsdp4 ep2", "fsdp2 x (sp+ep2)")]
+    PLANS = [p for p in PLANS if p[0] in ("one", "sp2", "fsdp2 x tp2", "fsdp4 ep2", "fsdp2 x (sp+ep2)", "fsdp2 x (sp+ep2) dispatch")]
 
 # Families beyond the first two: the parts they share are compared under all of the plans above, so these suffice.
 DENSE = ("llama", "qwen3", "qwen3_tied")
 SPARSE = ("granitemoe", "qwen2_moe", "hunyuan_v1_moe", "olmoe", "deepseek_v2", "deepseek_v2_lora", "deepseek_v3", "deepseek_v3_plain")
-FEWER = ("one", "tp2", "tp4", "sp2", "sp4", "fsdp2 x tp2", "fsdp2 x sp2", "tp+ep2", "sp+ep2", "tp+ep4", "fsdp2 x (sp+ep2)", "fsdp4 ep4")
+FEWER = ("one", "tp2", "tp4", "sp2", "sp4", "fsdp2 x tp2", "fsdp2 x sp2", "tp+ep2", "sp+ep2", "tp+ep4", "fsdp2 x (sp+ep2)", "fsdp4 ep4",
+         "tp+ep4 dispatch", "fsdp2 x (sp+ep2) dispatch", "fsdp4 ep4 dispatch")
 
 
 def plans_of(model):
@@ -52,7 +58,7 @@ def plans_of(model):
     if model in DENSE:
         return [p for p in PLANS if p[0] in FEWER and "--ep" not in p[1]]
     if model == "mixtral_two_keys":  # two key heads: not to be cut in four
-        return [p for p in PLANS if p[0] in FEWER and p[0] not in ("tp4", "sp4", "tp+ep4", "sp+ep4")] + REPEATED
+        return [p for p in PLANS if p[0] in FEWER and p[0] not in ("tp4", "sp4", "tp+ep4", "sp+ep4", "tp+ep4 dispatch")] + REPEATED
     return [p for p in PLANS if p[0] in FEWER] if model in SPARSE else PLANS + (REPEATED if model in ("mixtral", "qwen3_moe") else [])
 
 

@@ -138,6 +138,12 @@ struct a_router_has_its_experts {
   static constexpr bool ok = Ok;
 };
 template <bool Ok, class... Context>
+struct a_router_gets_the_tokens_it_wants {
+  static_assert(Ok, "plait[router-tokens]: the activation rule of these layers brings their tokens otherwise than the router's style wants "
+                    "them; ep_router goes with tokens that are gathered, dispatch_router with tokens that stay cut");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
 struct a_maximum_has_no_gradient {
   static_assert(Ok, "plait[not-differentiable]: PartialMax has no gradient; stop the gradient before it, or reduce it first");
   static constexpr bool ok = Ok;
@@ -145,7 +151,19 @@ struct a_maximum_has_no_gradient {
 template <bool Ok, class... Context>
 struct experts_see_all_tokens_of_their_axis {
   static_assert(Ok, "plait[tokens-cut-over-experts]: the tokens are cut over an axis on which the experts differ; gather them "
-                    "over that axis before the experts");
+                    "over that axis before the experts, or send their rows (to_experts)");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct tokens_are_cut_over_all_experts_or_none {
+  static_assert(Ok, "plait[tokens-half-cut]: of the axes on which the experts differ, some cut the tokens and this one does not; cut the "
+                    "tokens over all of them, so that their rows are sent, or gather them over all");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct rows_return_to_their_tokens {
+  static_assert(Ok, "plait[rows-with-experts]: these rows are still on the ranks of their experts; bring them back (to_tokens) before "
+                    "they are combined");
   static constexpr bool ok = Ok;
 };
 template <bool Ok, class... Context>

@@ -62,6 +62,7 @@ inline const backend& cpu_backend() {
       .router = cpu_detail::router,
       .router_gradient = cpu_detail::router_gradient,
       .dispatch_plan = cpu_detail::dispatch_plan,
+      .exchange_plan = cpu_detail::exchange_plan,
       .gather_rows = cpu_detail::gather_rows,
       .gather_rows_gradient = cpu_detail::gather_rows_gradient,
       .combine = cpu_detail::combine,

@@ -27,6 +27,25 @@ inline void dispatch_plan(const execution&, view ids, std::int64_t first, std::i
   for (index s = kept; s < pairs && pair_of_slot; ++s) pair_of_slot.as<std::int32_t>()[s] = -1;
 }
 
+inline void exchange_plan(const execution&, view received, view offsets, view row_of_slot, view slot_of_row) {
+  const index ranks = received.rows(), local = received.columns() - 1, rows = row_of_slot.size();
+  const auto begin = [&](index m, index e) { return index(received.as<const std::int32_t>()[m * (local + 1) + e]); };
+  index slot = 0;
+  for (index e = 0; e < local; ++e) {
+    offsets.as<std::int32_t>()[e] = static_cast<std::int32_t>(slot);
+    index arrived = 0;  // rows of the ranks before m
+    for (index m = 0; m < ranks; ++m) {
+      const index first = arrived + begin(m, e) - begin(m, 0), count = begin(m, e + 1) - begin(m, e);
+      arrived += begin(m, local) - begin(m, 0);
+      for (index row = first; row < first + count && slot < rows; ++row, ++slot) {
+        row_of_slot.as<std::int32_t>()[slot] = static_cast<std::int32_t>(row);
+        slot_of_row.as<std::int32_t>()[row] = static_cast<std::int32_t>(slot);
+      }
+    }
+  }
+  offsets.as<std::int32_t>()[local] = static_cast<std::int32_t>(slot);
+}
+
 inline void gather_rows(const execution&, view x, std::int64_t k, view pair_of_slot, view offsets, view rows) {
   const index width = x.columns(), tokens = x.rows(), slots = pair_of_slot.size();
   const index last = offsets.as<const std::int32_t>()[offsets.size() - 1], kept = last < slots ? last : slots;

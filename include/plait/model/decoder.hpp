@@ -15,7 +15,7 @@
 #include "plait/model/rotary_angles.hpp"
 #include "plait/ops/attention.hpp"
 #include "plait/ops/constant.hpp"
-#include "plait/ops/experts.hpp"
+#include "plait/ops/exchange.hpp"
 #include "plait/ops/loss.hpp"
 #include "plait/ops/recompute.hpp"
 #include "plait/ops/row_gate.hpp"
@@ -268,12 +268,13 @@ class decoder {
     const auto balanced = balanced_apart ? route(c, logits, config_->top_k, {}) : routed;
     const auto up = weight<row("model.layers.*.mlp.experts.gate_up_proj"), Number>(l);
     const auto down = weight<row("model.layers.*.mlp.experts.down_proj"), Number>(l);
-    const auto rows = dispatch(c, h, routed, up);
-    const auto combined = combine(c, project_experts(c, swiglu(c, project_experts(c, rows, up)), down), routed, h);
+    const auto rows = to_experts(c, dispatch(c, h, routed, up));
+    const auto projected = to_tokens(c, project_experts(c, swiglu(c, project_experts(c, rows, up)), down));
+    const auto combined = combine(c, projected, routed, h);
     const auto y = with_shared_expert<Number>(c, h, combined, l);
     const std::int64_t two[2] = {t.input->rows, t.input->columns};
     const auto valid = constant<typename H::layout_type, std::uint8_t, extents<dyn, dyn>>(c, t.input->valid.data(), two);
-    // The tokens are whole on the experts' ranks: one copy of their statistics joins the pending sum.
+    // Where the tokens are whole on the experts' ranks, one copy of their statistics joins the pending sum.
     partial_statistics counted = redistribute<typename partial_statistics::layout_type>(c, router_statistics(c, balanced, valid));
     return layer_output<std::decay_t<decltype(y)>, partial_statistics>{y, counted};
   }

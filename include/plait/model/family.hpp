@@ -5,6 +5,7 @@
 #include <string>
 
 #include "plait/model/decoder_model.hpp"
+#include "plait/model/dispatch_plan.hpp"
 #include "plait/train/plan_table.hpp"
 
 namespace plait::inline v0_1 {
@@ -21,9 +22,12 @@ inline const char* name_of(training_dtype type) {
   return type == training_dtype::f32 ? "f32" : type == training_dtype::bf16 ? "bf16" : "bf16-states";
 }
 
+/// Whether experts are shared out over ranks, and how tokens come to them: gathered by every rank, or sent to the experts they chose.
+enum class ep_mode : unsigned char { none, gather, dispatch };
+
 struct family {
   const char* name = "";
-  plan_choice plans[3][2][2] = {};  // [dtype][sp][ep]
+  plan_choice plans[3][2][3] = {};  // [dtype][sp][ep_mode]
 };
 
 /// "No table": a family that does not offer a combination.
@@ -42,12 +46,13 @@ plan_choice choice_of() {
           }};
 }
 template <class Plan, class Model>
-void add_plan(family& f, bool sp, bool ep) {
+void add_plan(family& f, bool sp, ep_mode ep) {
   if constexpr (!std::is_same_v<Plan, no_plan>) {
-    f.plans[0][sp][ep] = choice_of<Plan, Model>();
+    const std::size_t mode = static_cast<std::size_t>(ep);
+    f.plans[0][sp][mode] = choice_of<Plan, Model>();
     using narrow = with_precision<Plan, bfloat16_precision>;
-    f.plans[1][sp][ep] = f.plans[2][sp][ep] = choice_of<narrow, Model>();
-    f.plans[2][sp][ep].table = []() -> const plan_table* {  // the same decoder over other states
+    f.plans[1][sp][mode] = f.plans[2][sp][mode] = choice_of<narrow, Model>();
+    f.plans[2][sp][mode].table = []() -> const plan_table* {  // the same decoder over other states
       static_assert(std::is_same_v<bfloat16_precision::compute, bfloat16_states_precision::compute>);
       static const plan_table states = [] {
         plan_table t = table_of<narrow, Model>();
@@ -58,24 +63,47 @@ void add_plan(family& f, bool sp, bool ep) {
     };
   }
 }
+/// The expert-parallel plan with tokens that are sent: derived on the training mesh.
+template <class Plan, class Model>
+auto dispatch_of() {
+  if constexpr (std::is_same_v<Plan, no_plan>) return no_plan{};
+  else if constexpr (std::is_same_v<typename Plan::mesh, training_mesh>) return with_dispatch<Plan, Model>{};
+  else return no_plan{};
+}
 }  // namespace detail
 
-template <class Model, class Tp, class Sp, class TpEp, class SpEp>
+/// A family's four plans; those with --ep-mode dispatch are derived, unless they are given (or taken away: no_plan).
+template <class Model, class Tp, class Sp, class TpEp, class SpEp, class TpDispatch = decltype(detail::dispatch_of<TpEp, Model>()),
+          class SpDispatch = decltype(detail::dispatch_of<SpEp, Model>())>
 family make_family() {
   family f;
   f.name = Model::name;
-  detail::add_plan<Tp, Model>(f, false, false);
-  detail::add_plan<Sp, Model>(f, true, false);
-  detail::add_plan<TpEp, Model>(f, false, true);
-  detail::add_plan<SpEp, Model>(f, true, true);
+  detail::add_plan<Tp, Model>(f, false, ep_mode::none);
+  detail::add_plan<Sp, Model>(f, true, ep_mode::none);
+  detail::add_plan<TpEp, Model>(f, false, ep_mode::gather);
+  detail::add_plan<SpEp, Model>(f, true, ep_mode::gather);
+  detail::add_plan<TpDispatch, Model>(f, false, ep_mode::dispatch);
+  detail::add_plan<SpDispatch, Model>(f, true, ep_mode::dispatch);
   return f;
 }
 
+/// The mode in which a rank sends fewer bytes for a layer's experts, forward or backward, if tokens spread evenly: per token of the ranks
+/// that share out the experts (`mesh`: fsdp_outer, fsdp_inner, tp), in units of its row. Gather, where the family has no dispatch.
+inline ep_mode cheaper_ep_mode(const family& f, bool sp, const mesh_shape& mesh, std::int64_t top_k) {
+  if (f.plans[0][sp][static_cast<std::size_t>(ep_mode::dispatch)].table == nullptr) return ep_mode::gather;
+  const double inner = mesh.size[1], across = mesh.size[2], n = inner * across;
+  const double there_and_back = 2 * static_cast<double>(top_k) * (n - 1) / (n * n);
+  const double gathers_stream = (across - 1) / (across * inner);  // of a stream that is whole over tp, all-gather; an all-reduce is two
+  const double gathered = sp ? 2 * (n - 1) / n : 2 * (inner - 1) / inner + 2 * gathers_stream;
+  return there_and_back + (sp ? 0 : gathers_stream) < gathered ? ep_mode::dispatch : ep_mode::gather;
+}
+
 /// The plan that the flags ask for.
-inline const plan_choice& choose_plan(const family& f, bool sp, bool ep, training_dtype type) {
-  const plan_choice& choice = f.plans[static_cast<std::size_t>(type)][sp][ep];
+inline const plan_choice& choose_plan(const family& f, bool sp, ep_mode ep, training_dtype type) {
+  const plan_choice& choice = f.plans[static_cast<std::size_t>(type)][sp][static_cast<std::size_t>(ep)];
+  constexpr const char* flags[] = {"no --ep", "--ep", "--ep --ep-mode dispatch"};
   if (choice.table == nullptr)
-    throw plan_misfit(std::string("family '") + f.name + "' has no plan for " + (sp ? "--sp" : "no --sp") + " with " + (ep ? "--ep" : "no --ep") +
+    throw plan_misfit(std::string("family '") + f.name + "' has no plan for " + (sp ? "--sp" : "no --sp") + " with " + flags[static_cast<std::size_t>(ep)] +
                       "; choose flags that it offers, or register a plan of your own");
   return choice;
 }

@@ -7,6 +7,9 @@
 #include "plait/typing/reduction.hpp"
 
 namespace plait::inline v0_1 {
+namespace runtime {
+struct row_exchange;
+}
 namespace detail {
 
 template <class X>
@@ -91,13 +94,14 @@ auto route(context& c, const X& logits, const Bias& bias, std::int64_t k, const 
   }
 }
 
-/// Rows of the local experts' (token, choice) pairs, sorted by expert. [T*k, H], of which the last offset says how many count.
-/// Experts and Tokens are the layouts of the weight and of the tokens they were dispatched for (void: not known).
+/// Rows of (token, choice) pairs, sorted by expert. [., H], of which the last offset says how many count. Experts and Tokens are the
+/// layouts of the weight and of the tokens they were dispatched for (void: not known).
 template <class Rows, class Experts = void, class Tokens = void>
 struct dispatched {
   using rows_type = Rows;
   Rows rows;
   array offsets, slot_of_pair;
+  std::shared_ptr<const runtime::row_exchange> exchange{};  // how rows were sent to their experts' ranks (ops/exchange.hpp), if they were
 };
 
 namespace detail {
@@ -123,7 +127,8 @@ constexpr bool same_tokens() {
 }
 }  // namespace detail
 
-/// Picks the rows for the experts whose weight w [E, ...] this rank holds.
+/// Picks the rows for the experts whose weight w [E, ...] this rank holds; where tokens and experts are cut over the same axes, the rows
+/// for all experts, which to_experts then sends.
 template <class X, class R, class W>
 auto dispatch(context& c, const X& x, const R& routed, const W& w) {
   using verdict = detail::dispatch_verdict<X, W>;
@@ -132,10 +137,11 @@ auto dispatch(context& c, const X& x, const R& routed, const W& w) {
   if constexpr (detail::accept<typename X::mesh, verdict, X, W>() &&
                 check::the_layout_is_the_one_wanted<(!verdict::value.ok() || X::layout_type::value == R::layout_type::value), X, R>::ok) {
     const array& weight = w.data();
+    constexpr bool sends = !(typing::with_experts(verdict::value.out, W::layout_type::value) == verdict::value.out);
     const index_set held = held_indices(W::layout_type::value, 0, weight.global[0], c.mesh.size, c.coordinate);
-    runtime::dispatch_arrays d = runtime::dispatch(c, x.data(), routed.arrays.ids, held.count == 0 ? 0 : held.range[0].begin,
-                                                   weight.local.extent[0], verdict::value.out);
-    return result{rows(std::move(d.rows)), std::move(d.offsets), std::move(d.slot_of_pair)};
+    runtime::dispatch_arrays d = runtime::dispatch(c, x.data(), routed.arrays.ids, sends || held.count == 0 ? 0 : held.range[0].begin,
+                                                   sends ? weight.global[0] : weight.local.extent[0], verdict::value.out);
+    return result{rows(std::move(d.rows)), std::move(d.offsets), std::move(d.slot_of_pair), nullptr};
   } else {
     return result{};
   }
@@ -152,7 +158,7 @@ auto grouped_linear(context& c, const dispatched<X, Experts, Tokens>& d, const W
   if constexpr (fits && detail::accept<typename X::mesh, verdict, X, W>() &&
                 check::rows_meet_the_experts_they_were_dispatched_to<(!verdict::value.ok() || detail::same_experts<Experts, W>()), Experts, W>::ok) {
     detail::require_extents(d.rows.data().global[1] == w.data().global[2], "grouped_linear: the rows' extent is not the weight's third");
-    return result{rows(runtime::grouped_linear(c, d.rows.data(), w.data(), d.offsets, verdict::value.out)), d.offsets, d.slot_of_pair};
+    return result{rows(runtime::grouped_linear(c, d.rows.data(), w.data(), d.offsets, verdict::value.out)), d.offsets, d.slot_of_pair, d.exchange};
   } else {
     return result{};
   }
@@ -178,7 +184,7 @@ auto project_experts(context& c, const dispatched<X, Experts, Tokens>& d, const 
 template <class X, class Experts, class Tokens>
 auto swiglu(context& c, const dispatched<X, Experts, Tokens>& d) {
   auto y = swiglu(c, d.rows);
-  return dispatched<decltype(y), Experts, Tokens>{y, d.offsets, d.slot_of_pair};
+  return dispatched<decltype(y), Experts, Tokens>{y, d.offsets, d.slot_of_pair, d.exchange};
 }
 
 /// Weights each row by its score and sums the k rows of a token. `like` gives the tokens' extents.

@@ -112,6 +112,8 @@ PLAIT_RULE(placement_mismatch, the_layout_is_the_one_wanted);
 PLAIT_RULE(packed_mismatch, packed_dims_are_cut_section_by_section);
 PLAIT_RULE(row_cut, row_local_ops_see_whole_rows);
 PLAIT_RULE(tokens_cut_over_experts, experts_see_all_tokens_of_their_axis);
+PLAIT_RULE(tokens_half_cut, tokens_are_cut_over_all_experts_or_none);
+PLAIT_RULE(rows_with_experts, rows_return_to_their_tokens);
 PLAIT_RULE(not_differentiable, a_maximum_has_no_gradient);
 PLAIT_RULE(not_innermost, only_the_innermost_cut_moves);
 PLAIT_RULE(no_single_collective, one_collective_joins_these_placements);

@@ -9,13 +9,14 @@ enum class placement_kind : std::uint8_t { replicate, invariant, shard, strided_
 
 struct placement_value {
   placement_kind kind = placement_kind::replicate;
-  std::int8_t dim = 0;       // of shard and strided_shard; negative counts from the last dim until resolved
+  std::int8_t dim = 0;       // of shard and strided_shard; negative counts from the last dim until resolved. Of ragged: 1 if by token
   std::int8_t sections = 1;  // of strided_shard
 
   friend constexpr bool operator==(const placement_value&, const placement_value&) = default;
 
   constexpr bool cuts() const { return kind == placement_kind::shard || kind == placement_kind::strided_shard; }
   constexpr bool cuts(int d) const { return cuts() && dim == d; }
+  constexpr bool by_token() const { return kind == placement_kind::ragged && dim == 1; }
   /// The same placement with a negative dim counted from the end of a tensor of `rank` dims.
   constexpr placement_value resolved(int rank) const {
     placement_value v = *this;
@@ -51,9 +52,13 @@ struct Partial {
 struct PartialMax {
   static constexpr placement_value value{placement_kind::partial_max, 0, 1};
 };
-/// Ranks hold different rows of no known global tensor (tokens routed to experts). Local regions only.
+/// Ranks hold different rows of no known global tensor, in local regions only: each those that go to its experts.
 struct Ragged {
   static constexpr placement_value value{placement_kind::ragged, 0, 1};
+};
+/// The same rows, each still (or again) on the rank of its token: an exchange makes them Ragged, and back.
+struct RaggedByToken {
+  static constexpr placement_value value{placement_kind::ragged, 1, 1};
 };
 
 template <class P>
@@ -75,8 +80,10 @@ template <int D, int S>
 struct placement_of_scalars<4, D, S> { using type = Partial; };
 template <int D, int S>
 struct placement_of_scalars<5, D, S> { using type = PartialMax; };
-template <int D, int S>
-struct placement_of_scalars<6, D, S> { using type = Ragged; };
+template <int S>
+struct placement_of_scalars<6, 0, S> { using type = Ragged; };
+template <int S>
+struct placement_of_scalars<6, 1, S> { using type = RaggedByToken; };
 }  // namespace detail
 
 constexpr const char* name_of(placement_kind kind) {

@@ -16,6 +16,7 @@ enum class move : std::uint8_t {
   reduce_scatter,
   all_to_all,
   all_reduce_max,
+  exchange,        // all-to-all with counts, between the ranks of rows' tokens and those of their experts
   forget,          // enter a local region: type only
   claim,           // leave a local region with counts checked
   illegal,
@@ -28,7 +29,7 @@ struct redistribution_rule {
 
 constexpr bool communicates(move m) {
   return m == move::all_gather || m == move::all_reduce || m == move::reduce_scatter || m == move::all_to_all ||
-         m == move::all_reduce_max;
+         m == move::all_reduce_max || m == move::exchange;
 }
 
 constexpr const char* name_of(move m) {
@@ -43,6 +44,7 @@ constexpr const char* name_of(move m) {
     case move::reduce_scatter: return "reduce_scatter";
     case move::all_to_all: return "all_to_all";
     case move::all_reduce_max: return "all_reduce_max";
+    case move::exchange: return "exchange";
     case move::forget: return "forget";
     case move::claim: return "claim";
     case move::illegal: return "illegal";
@@ -70,7 +72,7 @@ constexpr redistribution_rule redistribution(placement_value from, placement_val
       if (to.kind == k::replicate || to.kind == k::invariant) return {move::all_gather};
       if (to.kind == k::partial) return {move::pad, true};
       if (from.kind == k::shard && to.kind == k::shard) return {move::all_to_all};
-      if (from.kind == k::shard && to.kind == k::ragged) return {move::forget};
+      if (from.kind == k::shard && to == Ragged::value) return {move::forget};
       break;
     case k::partial:
       if (to.kind == k::replicate || to.kind == k::invariant) return {move::all_reduce};
@@ -80,11 +82,11 @@ constexpr redistribution_rule redistribution(placement_value from, placement_val
       if (to.kind == k::replicate || to.kind == k::invariant) return {move::all_reduce_max};
       break;
     case k::ragged:
-      if (to.kind == k::shard) return {move::claim};
-      if (to.kind == k::partial) return {move::claim};
+      if (to.kind == k::ragged) return {move::exchange};
+      if (!from.by_token() && (to.kind == k::shard || to.kind == k::partial)) return {move::claim};
       break;
   }
-  if (from.kind == k::replicate && to.kind == k::ragged) return {move::forget, true};  // adjoint of Ragged -> Partial
+  if (from.kind == k::replicate && to == Ragged::value) return {move::forget, true};  // adjoint of Ragged -> Partial
   return {};
 }
 

@@ -19,9 +19,36 @@ struct coverage {
   int row_with[16] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};  // first row with each plan_error
   int unused_rule = -1;
   int uncovered_point = -1, ambiguous_point = -1, unused_point_rule = -1;
-  int lonely_router = -1;
+  int lonely_router = -1, misplaced_router = -1;
   int tied_mismatch = -1;
 };
+
+/// The innermost activation point that a row lies in (-1: none).
+template <class Model>
+constexpr int point_around(const parameter& row) {
+  int best = -1, length = 0;
+  for (int p = 0; p < activation_count<Model>; ++p) {
+    const activation_point& point = Model::activations[p];
+    const int n = text_length(point.name);
+    if (n <= length || text_length(row.name) <= n || row.name[n] != '.') continue;
+    if (point.kind != layer_kind::any && row.kind != layer_kind::any && point.kind != row.kind) continue;
+    bool inside = true;
+    for (int i = 0; i < n; ++i) inside = inside && row.name[i] == point.name[i];
+    if (inside) best = p, length = n;
+  }
+  return best;
+}
+/// Do tokens enter the layers of a router so laid out as its style wants them?
+template <class Plan, class Model>
+constexpr bool router_gets_its_tokens(int row, const style_value& style, int number) {
+  if constexpr (requires { Model::activations; }) {
+    const int point = point_around<Model>(Model::parameters[row]);
+    const int rule = point < 0 ? -1 : resolve_point<Plan, Model>(point, number);
+    for (int i = 0; i < style.atoms && rule >= 0; ++i)
+      if (!(Plan::point_layout[rule].at[style.atom[i]] == style.input.resolved(Model::activations[point].rank))) return false;
+  }
+  return true;
+}
 
 template <class Plan, class Model>
 constexpr coverage examine() {
@@ -61,6 +88,7 @@ constexpr coverage examine() {
       for (int i = 0; i < router.atoms; ++i) found = found && q.compute.at[router.atom[i]].cuts(0);
     }
     if (!found && c.lonely_router < 0) c.lonely_router = r;
+    if (c.misplaced_router < 0 && !router_gets_its_tokens<Plan, Model>(r, router, -1)) c.misplaced_router = r;
   }
   if constexpr (requires { Model::ties; }) {
     for (const tie& t : Model::ties) {
@@ -106,6 +134,7 @@ struct verdict {
       check::fsdp_gathers_copies_only<row(e::fsdp_over_sharded) < 0, Plan, at<e::fsdp_over_sharded>>::ok &&
       check::the_axes_divide_the_units<row(e::indivisible) < 0, Plan, at<e::indivisible>>::ok &&
       check::a_router_has_its_experts<(!each_is_placed || c.lonely_router < 0), Plan, parameter_row<Model, c.lonely_router>>::ok &&
+      check::a_router_gets_the_tokens_it_wants<(!each_is_placed || c.misplaced_router < 0), Plan, parameter_row<Model, c.misplaced_router>>::ok &&
       check::tied_parameters_lie_alike<(!each_is_placed || c.tied_mismatch < 0), Plan, parameter_row<Model, c.tied_mismatch>>::ok;
 };
 

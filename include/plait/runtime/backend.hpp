@@ -122,6 +122,10 @@ struct backend {
   /// offsets i32 [local+1]; pair_of_slot i32 [T*k] (first offsets[local] valid, the rest -1); slot_of_pair i32 [T*k], -1 = absent.
   void (*dispatch_plan)(const execution&, view ids, std::int64_t first, std::int64_t local, view offsets, view pair_of_slot,
                         view slot_of_pair);
+  /// Rows from n ranks, each rank's sorted by expert, to slots sorted by expert, then by rank. received i32 [n, local+1]: where the rows
+  /// of a rank for each expert begin in its order; they arrive by rank without gaps. offsets i32 [local+1] as above; row_of_slot and
+  /// slot_of_row i32 [rows], inverse to each other.
+  void (*exchange_plan)(const execution&, view received, view offsets, view row_of_slot, view slot_of_row);
   /// rows[s,:] = x[pair_of_slot[s] / k, :] for valid slots. rows is [T*k,H]; slots past the last offset are not written.
   void (*gather_rows)(const execution&, view x, std::int64_t k, view pair_of_slot, view offsets, view rows);
   void (*gather_rows_gradient)(const execution&, view drows, std::int64_t k, view slot_of_pair, view dx);

@@ -30,6 +30,7 @@ struct collective_record {
   int ranks = 1;
   std::int64_t payload = 0;  // bytes of this rank's input, unpadded
   bool backward = false;
+  std::vector<std::int64_t> sent{};  // uneven all_to_all: bytes for each member
 };
 
 struct context {
@@ -60,7 +61,16 @@ struct context {
     seconds_communicating += std::chrono::duration<double>(std::chrono::steady_clock::now() - before).count();
   }
   void note(collective_kind kind, std::uint32_t mask, std::int64_t payload) {
-    if (records != nullptr) records->push_back({where, layer, kind, mask, mesh.group_size(mask), payload, in_backward});
+    if (records != nullptr) records->push_back({where, layer, kind, mask, mesh.group_size(mask), payload, in_backward, {}});
+  }
+  /// An uneven all_to_all of `element` bytes.
+  void note(std::uint32_t mask, const std::vector<exchange_block>& blocks, std::size_t element) {
+    if (records == nullptr) return;
+    note(collective_kind::all_to_all, mask, 0);
+    for (const exchange_block& b : blocks) {
+      records->back().sent.push_back(b.send * static_cast<std::int64_t>(element));
+      records->back().payload += records->back().sent.back();
+    }
   }
 };
 

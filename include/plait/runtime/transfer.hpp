@@ -149,6 +149,7 @@ class transfer {
         case move::slice: slice(c); break;
         case move::pad: pad(c); break;
         case move::root: root(c); break;
+        case move::exchange: throw std::logic_error("plait: rows of a local region move through runtime::exchange, which knows their counts");
         default: start(c); in_flight_ = true;
       }
     }

@@ -4,7 +4,8 @@
 
 namespace plait::inline v0_1 {
 
-/// Expert parallelism: every listed expert tensor [E, ...] cut by expert. Tokens arrive on every rank of the axis.
+/// Expert parallelism: every listed expert tensor [E, ...] cut by expert. Rows arrive that are for this rank's experts, picked among
+/// tokens that are whole on the axis, or sent by the ranks among which the tokens are cut.
 template <class Axis>
 struct grouped_gemm : style<Axis, Shard<0>, Shard<0>, Ragged, stays<Ragged>> {};
 
@@ -24,6 +25,13 @@ struct router : style<Axis, Replicate, Replicate, Replicate, stays<Replicate>> {
 /// that all their gradients are pending sums which join before the one reduction.
 template <class Axis>
 struct ep_router : style<Axis, Replicate, Replicate, Replicate, stays<Replicate>> {
+  static constexpr bool routes = true;
+};
+
+/// The router of experts to whose ranks tokens are sent: each rank routes its own, cut over Axis (one of the experts' axes) by dim Dim
+/// (1: the sequence). The weight is whole, its gradient a pending sum, reduced once a step.
+template <class Axis, int Dim = 1>
+struct dispatch_router : style<Axis, Replicate, Replicate, Shard<Dim>, stays<Shard<Dim>>> {
   static constexpr bool routes = true;
 };
 

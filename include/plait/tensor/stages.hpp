@@ -85,6 +85,7 @@ class stage_planner {
     if (!gather_first) want(move::all_gather);
     want(move::root);
     want(move::pad);
+    want(move::exchange);
   }
   constexpr bool legal() const { return legal_; }
   /// Is there a plan? One kind of move needs no search, given that nothing is in its way from start to end.
@@ -123,7 +124,7 @@ class stage_planner {
   bool legal_ = true, relabels_ = false;
   std::uint32_t of_kind_[static_cast<int>(move::illegal) + 1] = {};
   std::uint32_t free_ = 0;
-  move wanted_[8] = {};
+  move wanted_[max_atoms] = {};  // each kind that it holds moves an atom at least
   int count_ = 0;
 };
 

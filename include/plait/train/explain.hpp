@@ -51,6 +51,8 @@ struct explained_parameter {
   std::int64_t compute_bytes = 0, storage_bytes = 0, gradient_bytes = 0, optimizer_bytes = 0;
 };
 
+enum class rows_go : unsigned char { nowhere, to_experts, to_tokens };
+
 /// One collective, as collective_record has it when it runs, and what it costs.
 struct explained_collective {
   traffic part = traffic::step;
@@ -65,7 +67,26 @@ struct explained_collective {
   std::int64_t ring = 0;     // bytes that each rank sends under the ring algorithm
   bool backward = false;
   bool recomputed = false;   // a forward collective, repeated in backward
+  /// Rows between the ranks of their tokens and those of their experts: how many, the tokens decide. payload and ring are then those of
+  /// a balanced routing, `most` is what ring can be at most, and exchanged() says what they are for given counts.
+  rows_go rows = rows_go::nowhere;
+  std::int64_t row_bytes = 0, most = 0;
 };
+
+/// What an exchange of rows is on one member of its group: bytes of its input, and how many of them leave the rank.
+struct exchanged_bytes {
+  std::int64_t payload = 0, leaving = 0;
+};
+/// rows[i][j]: the rows that member i's tokens have for member j's experts.
+inline exchanged_bytes exchanged(const explained_collective& e, const std::vector<std::vector<std::int64_t>>& rows, std::size_t member) {
+  exchanged_bytes b;
+  for (std::size_t m = 0; m < rows.size(); ++m) {
+    const std::int64_t bytes = e.row_bytes * (e.rows == rows_go::to_experts ? rows[member][m] : rows[m][member]);
+    b.payload += bytes;
+    if (m != member) b.leaving += bytes;
+  }
+  return b;
+}
 
 /// Equal collectives of a step, of one layer or of several.
 struct explained_group {
@@ -191,6 +212,44 @@ class step_walk {
     e.backward = in_backward_;
     e.recomputed = recomputing_;
     out_.collectives.push_back(std::move(e));
+  }
+  /// Rows of `tokens` (their layout is theirs by token) as they go from one layout to the other; counted first on the way there.
+  layout_value exchange(const flow& tokens, const layout_value& from, const layout_value& to) {
+    const std::uint32_t mask = runtime::exchange_mask(c_, from, to);
+    if (mask == 0) return to;
+    if (to_experts(mask, from)) {
+      const std::int64_t bytes = (n_.extent(decoder_dims::experts) + c_.mesh.group_size(mask)) * static_cast<std::int64_t>(size_of(dtype::i32));
+      emit(collective_kind::all_to_all, false, mask, bytes, bytes);
+    }
+    emit_exchange(tokens, mask, from);
+    if (tape_ != nullptr)
+      tape_->push_back([this, tokens, mask, back = grad_of(to), at = at_] { within(at, [&] { return emit_exchange(tokens, mask, back), 0; }); });
+    return to;
+  }
+  static bool to_experts(std::uint32_t mask, const layout_value& from) {
+    int axis = 0;
+    while ((mask >> axis & 1u) == 0) ++axis;
+    return from.at[axis].by_token();
+  }
+  void emit_exchange(const flow& tokens, std::uint32_t mask, const layout_value& from) {
+    const bool leaving = to_experts(mask, from);
+    const std::int64_t width = tokens.global[tokens.rank - 1], n = c_.mesh.group_size(mask);
+    view like;
+    like.rank = tokens.rank;
+    const auto rows_of = [&](const int* at) { return volume(holdings(tokens.layout, like, tokens.global, c_.mesh, at), tokens.rank) / width * n_.top_k; };
+    const std::int64_t own = rows_of(c_.coordinate), row_bytes = width * static_cast<std::int64_t>(size_of(tokens.type));
+    std::int64_t all = 0;
+    for (int m = 0; m < n; ++m) {
+      int at[max_atoms];
+      member_coordinates(c_, mask, m, at);
+      all += rows_of(at);
+    }
+    const std::int64_t balanced = row_bytes * (leaving ? own : ceil_chunk(all, n));
+    emit(collective_kind::all_to_all, false, mask, balanced, balanced);
+    explained_collective& e = out_.collectives.back();
+    e.rows = leaving ? rows_go::to_experts : rows_go::to_tokens;
+    e.row_bytes = row_bytes;
+    e.most = row_bytes * (leaving ? own : all - own);
   }
   void emit_stages(const flow& x, const layout_value& from, const layout_value& to) {
     view like;
@@ -401,8 +460,10 @@ class step_walk {
     const layout_value& up = weight(require("model.layers.*.mlp.experts.gate_up_proj"), l).compute;
     const layout_value& down = weight(require("model.layers.*.mlp.experts.down_proj"), l).compute;
     layout_value rows = fitting(typing::dispatch(h.layout, h.rank, up), "mlp.experts");
+    rows = exchange(h, rows, typing::with_experts(rows, up));
     rows = fitting(typing::packed_gate(fitting(typing::grouped_linear(rows, up), "mlp.experts.gate_up_proj"), 2), "mlp.experts");
     rows = fitting(typing::grouped_linear(rows, down), "mlp.experts.down_proj");
+    rows = exchange(h, rows, typing::with_tokens(rows, h.layout));
     layer_flow out;
     out.x = h;
     out.x.layout = fitting(typing::combine(rows, tokens, logits.rank), "mlp.experts");
@@ -601,7 +662,8 @@ inline std::vector<explained_group> grouped(const std::vector<explained_collecti
   std::vector<explained_group> groups;
   const auto alike = [](const explained_collective& a, const explained_collective& b) {
     return a.part == b.part && a.where == b.where && a.kind == b.kind && a.maximum == b.maximum && a.mask == b.mask &&
-           a.payload == b.payload && a.ring == b.ring && a.backward == b.backward && a.recomputed == b.recomputed;
+           a.payload == b.payload && a.ring == b.ring && a.backward == b.backward && a.recomputed == b.recomputed && a.rows == b.rows &&
+           a.most == b.most;
   };
   for (const explained_collective& e : collectives) {
     explained_group* group = nullptr;

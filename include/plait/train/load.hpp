@@ -19,6 +19,7 @@ inline model_numbers numbers_of(const io::model_config& m) {
                m.query_rank > 0 && m.attention_bias ? 1 : 0};
   n.sparse_layer = m.sparse_layer;
   n.tied = m.tied;
+  n.top_k = m.top_k;
   return n;
 }
 

@@ -12,6 +12,7 @@ struct model_numbers {
   std::vector<std::int64_t> symbols;
   std::vector<bool> sparse_layer;
   bool tied = false;
+  std::int64_t top_k = 0;  // experts that a token chooses
 
   /// Whether a model of these numbers has that row.
   bool has(const parameter& row) const { return row.condition == -1 || (extent(row.condition) == 0) == row.where_zero; }

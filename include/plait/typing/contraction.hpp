@@ -46,7 +46,8 @@ constexpr typed grouped_linear(const layout_value& rows, const layout_value& w) 
   layout_collector out(rows.atoms);
   for (int a = 0; a < rows.atoms; ++a) {
     if (w.at[a].cuts(0)) {
-      out.set(a, rows.at[a].kind == k::ragged ? typed_placement(rows.at[a]) : typed_placement(type_error::placement_mismatch));
+      if (rows.at[a].by_token()) out.set(a, type_error::tokens_cut_over_experts);
+      else out.set(a, rows.at[a].kind == k::ragged ? typed_placement(rows.at[a]) : typed_placement(type_error::placement_mismatch));
     } else {
       out.set(a, contract(rows.at[a], 2, w.at[a], 1, 2));
     }

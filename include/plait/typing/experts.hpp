@@ -4,14 +4,16 @@
 
 namespace plait::inline v0_1::typing {
 
-/// Rows for the local experts, from tokens x[..., H]. `experts` is the layout of the expert weights (dim 0 = experts).
+/// Rows for experts, from tokens x[..., H]. `experts` is the layout of the expert weights (dim 0 = experts).
 ///   experts cut, tokens Replicate -> Ragged (each rank picks its experts' rows)
-///   experts cut, tokens cut or Ragged -> error: gather the tokens over that axis first
-///   experts whole, tokens cut     -> Ragged (each rank has its own tokens' rows)
+///   tokens cut                    -> RaggedByToken (each rank has its own tokens' rows; where the experts are cut, too, they are yet
+///                                    to be sent, and on all those axes or on none)
 ///   experts whole, tokens Replicate -> Replicate
 constexpr typed dispatch(const layout_value& x, int x_rank, const layout_value& experts) {
   using k = placement_kind;
   layout_collector out(x.atoms);
+  bool sends = false;
+  for (int a = 0; a < x.atoms; ++a) sends = sends || (experts.at[a].cuts(0) && x.at[a].cuts());
   for (int a = 0; a < x.atoms; ++a) {
     const placement_value p = x.at[a];
     const bool experts_cut = experts.at[a].cuts(0);
@@ -24,20 +26,34 @@ constexpr typed dispatch(const layout_value& x, int x_rank, const layout_value& 
     } else if (p.cuts(x_rank - 1)) {
       out.set(a, type_error::row_cut);
     } else if (p.cuts()) {
-      out.set(a, experts_cut ? typed_placement(type_error::tokens_cut_over_experts)
-                             : typed_placement(placement_value{k::ragged, 0, 1}));
+      out.set(a, RaggedByToken::value);
     } else if (experts_cut && p.kind == k::ragged) {
       out.set(a, type_error::tokens_cut_over_experts);
+    } else if (experts_cut && sends) {
+      out.set(a, type_error::tokens_half_cut);
     } else {
-      out.set(a, experts_cut ? typed_placement(placement_value{k::ragged, 0, 1}) : typed_placement(p));
+      out.set(a, experts_cut ? typed_placement(Ragged::value) : typed_placement(p));
     }
   }
   return out.finish(x);
 }
 
-/// The way back: rows weighted by scores (laid out as the tokens were) and summed per token. Where the experts were cut, the
-/// ranks' results are addends (Partial); where the tokens were, each rank has its own tokens again. Rows are [slots, H], the
-/// result has `tokens_rank` dims.
+/// Rows where their experts are: on axes that cut the experts, what lies by token is to be exchanged.
+constexpr layout_value with_experts(layout_value rows, const layout_value& experts) {
+  for (int a = 0; a < rows.atoms; ++a)
+    if (rows.at[a].by_token() && experts.at[a].cuts(0)) rows.at[a] = Ragged::value;
+  return rows;
+}
+/// Rows where their tokens are.
+constexpr layout_value with_tokens(layout_value rows, const layout_value& tokens) {
+  for (int a = 0; a < rows.atoms; ++a)
+    if (rows.at[a] == Ragged::value && tokens.at[a].cuts()) rows.at[a] = RaggedByToken::value;
+  return rows;
+}
+
+/// The way back: rows weighted by scores (laid out as the tokens were) and summed per token. Where each rank had picked its experts'
+/// rows, the ranks' results are addends (Partial); where the tokens are cut, each rank has its own tokens' rows. Rows are [slots, H],
+/// the result has `tokens_rank` dims.
 constexpr typed combine(const layout_value& rows, const layout_value& tokens, int tokens_rank) {
   using k = placement_kind;
   layout_collector out(rows.atoms);
@@ -50,8 +66,11 @@ constexpr typed combine(const layout_value& rows, const layout_value& tokens, in
       out.set(a, r.kind == k::partial ? type_error::partial_times_partial : type_error::placement_mismatch);
     } else if ((r.kind == k::invariant) != (t.kind == k::invariant)) {
       out.set(a, type_error::invariant_mixed);
+    } else if (r.by_token()) {
+      out.set(a, t.cuts() ? typed_placement(t) : typed_placement(type_error::placement_mismatch));
     } else if (r.kind == k::ragged) {
-      out.set(a, t.kind == k::replicate ? typed_placement(placement_value{k::partial, 0, 1}) : typed_placement(t));
+      if (t.cuts()) out.set(a, type_error::rows_with_experts);
+      else out.set(a, t.kind == k::replicate ? typed_placement(Partial::value) : typed_placement(t));
     } else if (r.kind == k::partial) {
       out.set(a, t.kind == k::replicate ? typed_placement(r) : typed_placement(type_error::partial_times_partial));
     } else if (r.cuts()) {  // rows' last dim is cut: the output's last dim is, too

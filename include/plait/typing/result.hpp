@@ -16,6 +16,8 @@ enum class type_error {
   packed_mismatch,
   row_cut,
   tokens_cut_over_experts,
+  tokens_half_cut,
+  rows_with_experts,
   not_differentiable,
   not_innermost,
   no_single_collective,

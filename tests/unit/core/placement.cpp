@@ -9,9 +9,9 @@ using namespace core_test;
 
 namespace {
 
-constexpr placement_value all[] = {R, I, S0, S1, Q0, P, M, V};
-constexpr const char* const names[] = {"R", "I", "S(0)", "S(1)", "Q(0,2)", "P", "PMax", "Ragged"};
-constexpr int n = 8;
+constexpr placement_value all[] = {R, I, S0, S1, Q0, P, M, V, T};
+constexpr const char* const names[] = {"R", "I", "S(0)", "S(1)", "Q(0,2)", "P", "PMax", "Ragged", "RaggedByToken"};
+constexpr int n = 9;
 
 // ---- the table: rows are sources, columns targets, in the order of `all`; "!" marks what is legal only as an adjoint ----------
 struct entry {
@@ -20,29 +20,31 @@ struct entry {
 };
 constexpr entry none{move::none}, same{move::identity}, slice{move::slice}, pad_g{move::pad, true}, root{move::root}, gather{move::all_gather},
     reduce{move::all_reduce}, scatter{move::reduce_scatter}, swap{move::all_to_all}, maximum{move::all_reduce_max}, forget{move::forget},
-    claim{move::claim}, illegal{move::illegal}, same_g{move::identity, true}, root_g{move::root, true}, forget_g{move::forget, true};
+    claim{move::claim}, send{move::exchange}, illegal{move::illegal}, same_g{move::identity, true}, root_g{move::root, true}, forget_g{move::forget, true};
 
 constexpr entry table[n][n] = {
-    //            R        I        S(0)     S(1)     Q(0,2)   P        PMax     Ragged
-    /* R      */ {none,    same_g,  slice,   slice,   slice,   root,    illegal, forget_g},
-    /* I      */ {same,    none,    slice,   slice,   slice,   root_g,  illegal, illegal},
-    /* S(0)   */ {gather,  gather,  none,    swap,    illegal, pad_g,   illegal, forget},
-    /* S(1)   */ {gather,  gather,  swap,    none,    illegal, pad_g,   illegal, forget},
-    /* Q(0,2) */ {gather,  gather,  illegal, illegal, none,    pad_g,   illegal, illegal},
-    /* P      */ {reduce,  reduce,  scatter, scatter, scatter, none,    illegal, illegal},
-    /* PMax   */ {maximum, maximum, illegal, illegal, illegal, illegal, illegal, illegal},
-    /* Ragged */ {illegal, illegal, claim,   claim,   illegal, claim,   illegal, none},
+    //            R        I        S(0)     S(1)     Q(0,2)   P        PMax     Ragged    by token
+    /* R      */ {none,    same_g,  slice,   slice,   slice,   root,    illegal, forget_g, illegal},
+    /* I      */ {same,    none,    slice,   slice,   slice,   root_g,  illegal, illegal,  illegal},
+    /* S(0)   */ {gather,  gather,  none,    swap,    illegal, pad_g,   illegal, forget,   illegal},
+    /* S(1)   */ {gather,  gather,  swap,    none,    illegal, pad_g,   illegal, forget,   illegal},
+    /* Q(0,2) */ {gather,  gather,  illegal, illegal, none,    pad_g,   illegal, illegal,  illegal},
+    /* P      */ {reduce,  reduce,  scatter, scatter, scatter, none,    illegal, illegal,  illegal},
+    /* PMax   */ {maximum, maximum, illegal, illegal, illegal, illegal, illegal, illegal,  illegal},
+    /* Ragged */ {illegal, illegal, claim,   claim,   illegal, claim,   illegal, none,     send},
+    /* token  */ {illegal, illegal, illegal, illegal, illegal, illegal, illegal, send,     none},
 };
 /// What the backward of each legal move is (PMax has none): the table's last columns.
 constexpr move backward[n][n] = {
-    /* R      */ {move::none, move::root, move::pad, move::pad, move::pad, move::root, move::illegal, move::claim},
-    /* I      */ {move::all_reduce, move::none, move::all_gather, move::all_gather, move::all_gather, move::identity, move::illegal, move::illegal},
-    /* S(0)   */ {move::reduce_scatter, move::slice, move::none, move::all_to_all, move::illegal, move::slice, move::illegal, move::claim},
-    /* S(1)   */ {move::reduce_scatter, move::slice, move::all_to_all, move::none, move::illegal, move::slice, move::illegal, move::claim},
-    /* Q(0,2) */ {move::reduce_scatter, move::slice, move::illegal, move::illegal, move::none, move::slice, move::illegal, move::illegal},
-    /* P      */ {move::all_reduce, move::identity, move::all_gather, move::all_gather, move::all_gather, move::none, move::illegal, move::illegal},
-    /* PMax   */ {move::illegal, move::illegal, move::illegal, move::illegal, move::illegal, move::illegal, move::illegal, move::illegal},
-    /* Ragged */ {move::illegal, move::illegal, move::forget, move::forget, move::illegal, move::forget, move::illegal, move::none},
+    /* R      */ {move::none, move::root, move::pad, move::pad, move::pad, move::root, move::illegal, move::claim, move::illegal},
+    /* I      */ {move::all_reduce, move::none, move::all_gather, move::all_gather, move::all_gather, move::identity, move::illegal, move::illegal, move::illegal},
+    /* S(0)   */ {move::reduce_scatter, move::slice, move::none, move::all_to_all, move::illegal, move::slice, move::illegal, move::claim, move::illegal},
+    /* S(1)   */ {move::reduce_scatter, move::slice, move::all_to_all, move::none, move::illegal, move::slice, move::illegal, move::claim, move::illegal},
+    /* Q(0,2) */ {move::reduce_scatter, move::slice, move::illegal, move::illegal, move::none, move::slice, move::illegal, move::illegal, move::illegal},
+    /* P      */ {move::all_reduce, move::identity, move::all_gather, move::all_gather, move::all_gather, move::none, move::illegal, move::illegal, move::illegal},
+    /* PMax   */ {move::illegal, move::illegal, move::illegal, move::illegal, move::illegal, move::illegal, move::illegal, move::illegal, move::illegal},
+    /* Ragged */ {move::illegal, move::illegal, move::forget, move::forget, move::illegal, move::forget, move::illegal, move::none, move::exchange},
+    /* token  */ {move::illegal, move::illegal, move::illegal, move::illegal, move::illegal, move::illegal, move::illegal, move::exchange, move::none},
 };
 
 constexpr int wrong_in_table() {
@@ -57,7 +59,7 @@ constexpr int wrong_in_table() {
 
 constexpr int wrong_in_grad_of() {
   int wrong = 0;
-  constexpr placement_value grads[n] = {P, I, S0, S1, Q0, R, M, V};
+  constexpr placement_value grads[n] = {P, I, S0, S1, Q0, R, M, V, T};
   for (int i = 0; i < n; ++i) wrong += !(grad_of(all[i]) == grads[i]);
   for (int d = 0; d < 5; ++d)
     for (int s = 1; s <= 4; ++s)
@@ -100,7 +102,7 @@ constexpr int wrong_values() {
   int wrong = 0;
   wrong += !(S0.cuts() && S0.cuts(0) && !S0.cuts(1));
   wrong += !(Q1.cuts() && Q1.cuts(1) && Q1.sections == 2);
-  wrong += R.cuts() || I.cuts() || P.cuts() || M.cuts() || V.cuts();
+  wrong += R.cuts() || I.cuts() || P.cuts() || M.cuts() || V.cuts() || T.cuts() || V.by_token() || !T.by_token() || S1.by_token();
   wrong += !(Shard<-1>::value.resolved(3) == S2);
   wrong += !(Shard<-2>::value.resolved(2) == S0);
   wrong += !(StridedShard<-2, 2>::value.resolved(3) == Q1);
@@ -111,7 +113,7 @@ constexpr int wrong_values() {
 
 constexpr int wrong_communicates() {
   int wrong = 0;
-  for (const move m : {move::all_gather, move::all_reduce, move::reduce_scatter, move::all_to_all, move::all_reduce_max}) wrong += !communicates(m);
+  for (const move m : {move::all_gather, move::all_reduce, move::reduce_scatter, move::all_to_all, move::all_reduce_max, move::exchange}) wrong += !communicates(m);
   for (const move m : {move::none, move::identity, move::slice, move::pad, move::root, move::forget, move::claim, move::illegal})
     wrong += communicates(m);
   return wrong;
@@ -124,7 +126,8 @@ constexpr bool comes_back() {
 }
 constexpr int wrong_types() {
   int wrong = 0;
-  wrong += !comes_back<Replicate>() + !comes_back<Invariant>() + !comes_back<Partial>() + !comes_back<PartialMax>() + !comes_back<Ragged>();
+  wrong += !comes_back<Replicate>() + !comes_back<Invariant>() + !comes_back<Partial>() + !comes_back<PartialMax>() + !comes_back<Ragged>() +
+           !comes_back<RaggedByToken>();
   wrong += !comes_back<Shard<0>>() + !comes_back<Shard<3>>() + !comes_back<StridedShard<1, 2>>() + !comes_back<StridedShard<0, 4>>();
   return wrong;
 }
@@ -138,7 +141,7 @@ TEST_CASE("placement: values, dims from the end, types and values are one") {
 
 TEST_CASE("placement: grad_of is an involution that swaps Replicate and Partial") { PLAIT_TWICE(wrong_in_grad_of); }
 
-TEST_CASE("redistribution: all 64 ordered pairs are the table's") {
+TEST_CASE("redistribution: all 81 ordered pairs are the table's") {
   PLAIT_TWICE(wrong_in_table);
   int legal = 0;
   for (int s = 0; s < n; ++s)
@@ -149,7 +152,7 @@ TEST_CASE("redistribution: all 64 ordered pairs are the table's") {
       CHECK(rule.adjoint_only == table[s][d].gated);
       legal += rule.kind != move::illegal;
     }
-  CHECK(legal == 41);
+  CHECK(legal == 44);
 }
 
 TEST_CASE("redistribution: the adjoint is derived, and is the table's") {

@@ -27,7 +27,7 @@ inline int at_run_time(check_function f) {
 inline constexpr placement_value R = Replicate::value, I = Invariant::value, S0 = Shard<0>::value, S1 = Shard<1>::value,
                                  S2 = Shard<2>::value, S3 = Shard<3>::value, Q0 = StridedShard<0, 2>::value,
                                  Q1 = StridedShard<1, 2>::value, Q2 = StridedShard<2, 2>::value, P = Partial::value,
-                                 M = PartialMax::value, V = Ragged::value;
+                                 M = PartialMax::value, V = Ragged::value, T = RaggedByToken::value;
 
 /// One atom, one placement.
 constexpr layout_value one(placement_value p) {

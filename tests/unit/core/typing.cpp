@@ -15,7 +15,7 @@ struct named {
   placement_value value;
 };
 constexpr named placements[] = {{"R", R}, {"I", I}, {"S0", S0}, {"S1", S1}, {"S2", S2}, {"S3", S3}, {"Q0", Q0}, {"Q1", Q1}, {"Q2", Q2},
-                                {"P", P}, {"M", M}, {"V", V}};
+                                {"P", P}, {"M", M}, {"V", V}, {"T", T}};
 constexpr placement_value placed(std::string_view name) {
   for (const named& p : placements)
     if (name == p.name) return p.value;
@@ -28,7 +28,7 @@ struct slug {
 constexpr slug slugs[] = {{"!nonlinear", e::partial_nonlinear}, {"!product", e::partial_times_partial}, {"!replicate", e::partial_plus_replicate},
                           {"!invariant", e::invariant_mixed}, {"!contraction", e::contraction_mismatch}, {"!twice", e::axis_cuts_twice},
                           {"!layout", e::placement_mismatch}, {"!packed", e::packed_mismatch}, {"!row", e::row_cut},
-                          {"!tokens", e::tokens_cut_over_experts}, {"!gradient", e::not_differentiable}, {"!reshape", e::reshape_cut}};
+                          {"!tokens", e::tokens_cut_over_experts}, {"!away", e::rows_with_experts}, {"!gradient", e::not_differentiable}, {"!reshape", e::reshape_cut}};
 
 constexpr bool fits(std::string_view cell, const typed& t) {
   if (cell[0] != '!') return t.ok() && t.out.at[0] == placed(cell);
@@ -117,9 +117,9 @@ constexpr int wrong_embedding() {
 
 /// rows[slots, in], W[E, out, in].
 constexpr int wrong_grouped() {
-  constexpr const char* rows[] = {"R", "I", "S1", "Q1", "P", "M", "V"};
+  constexpr const char* rows[] = {"R", "I", "S1", "Q1", "P", "M", "V", "T"};
   constexpr const char* w[] = {"R", "I", "S0", "S1", "Q1", "S2", "Q2", "P"};
-  constexpr const char* cell[7][8] = {
+  constexpr const char* cell[8][8] = {
       //            W: R             I             S(E)         S(out)          Q(out)          S(in)           Q(in)           P
       /* R       */ {"R",            "!invariant", "!layout",   "S1",           "Q1",           "!contraction", "!contraction", "P"},
       /* I       */ {"!invariant",   "I",          "!",         "!invariant",   "!invariant",   "!invariant",   "!invariant",   "!invariant"},
@@ -128,6 +128,7 @@ constexpr int wrong_grouped() {
       /* P       */ {"P",            "!invariant", "!",         "!",            "!",            "!contraction", "!contraction", "!product"},
       /* PMax    */ {"!gradient",    "!gradient",  "!",         "!gradient",    "!gradient",    "!gradient",    "!gradient",    "!gradient"},
       /* Ragged  */ {"V",            "!invariant", "V",         "!twice",       "!twice",       "!contraction", "!contraction", "!"},
+      /* token   */ {"T",            "!invariant", "!tokens",   "!twice",       "!twice",       "!contraction", "!contraction", "!"},
   };
   return differing(rows, w, cell, [](const layout_value& a, const layout_value& b) { return typing::grouped_linear(a, b); });
 }
@@ -290,8 +291,8 @@ constexpr int wrong_dispatch() {
       //     experts: whole         cut by expert  cut inside (Q)  cut inside
       /* R      */ {"R",          "V",           "R",            "R"},
       /* I      */ {"!invariant", "!invariant",  "!invariant",   "!invariant"},
-      /* S(B)   */ {"V",          "!tokens",     "V",            "V"},
-      /* S(S)   */ {"V",          "!tokens",     "V",            "V"},
+      /* S(B)   */ {"T",          "T",           "T",            "T"},
+      /* S(S)   */ {"T",          "T",           "T",            "T"},
       /* S(H)   */ {"!row",       "!row",        "!row",         "!row"},
       /* P      */ {"!nonlinear", "!nonlinear",  "!nonlinear",   "!nonlinear"},
       /* PMax   */ {"!gradient",  "!gradient",   "!gradient",    "!gradient"},
@@ -303,9 +304,9 @@ constexpr int wrong_dispatch() {
 }
 /// rows [slots, H] back to tokens [B, S, H] laid out as the scores were.
 constexpr int wrong_combine() {
-  constexpr const char* rows[] = {"R", "I", "S1", "Q1", "P", "M", "V"};
+  constexpr const char* rows[] = {"R", "I", "S1", "Q1", "P", "M", "V", "T"};
   constexpr const char* tokens[] = {"R", "I", "S0", "S1", "V"};
-  constexpr const char* cell[7][5] = {
+  constexpr const char* cell[8][5] = {
       //      tokens: R        I    S(B)  S(S)  Ragged
       /* R       */ {"R",      "!", "!",  "!",  "!"},
       /* I       */ {"!",      "I", "!",  "!",  "!"},
@@ -313,7 +314,8 @@ constexpr int wrong_combine() {
       /* Q(last) */ {"Q2",     "!", "!",  "!",  "!"},
       /* P       */ {"P",      "!", "!",  "!",  "!"},
       /* PMax    */ {"!",      "!", "!",  "!",  "!"},
-      /* Ragged  */ {"P",      "!", "S0", "S1", "V"},
+      /* Ragged  */ {"P",      "!", "!away", "!away", "V"},
+      /* token   */ {"!layout", "!", "S0", "S1", "!layout"},
   };
   return differing(rows, tokens, cell, [](const layout_value& a, const layout_value& b) { return typing::combine(a, b, 3); });
 }

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <utility>
 
 #include "plait/cpu/matmul_blas.hpp"
@@ -40,6 +41,38 @@ TEST_CASE("cpu dispatch_plan: a stable sort by expert, empty experts, a sub-rang
   plan no_experts(ids, 2, 0);
   CHECK(no_experts.offsets[0] == 0);
   CHECK(no_experts.pair_of_slot[0] == -1);
+}
+
+TEST_CASE("cpu exchange_plan: rows from several ranks, by expert and then by rank") {
+  for (const i64 ranks : {1, 2, 5})
+    for (const i64 local : {0, 1, 3}) {
+      // What each rank sends, in its order: first rows for other ranks' experts, then ours.
+      tensor received(dtype::i32, {ranks, local + 1});
+      std::vector<std::pair<i64, i64>> arrived;  // (expert, rank), as rows arrive
+      for (i64 m = 0; m < ranks; ++m) {
+        i64 at = static_cast<i64>(generator()() % 9);
+        for (i64 e = 0; e <= local; ++e) {
+          received.set(m * (local + 1) + e, static_cast<double>(at));
+          const i64 count = m == 1 ? 0 : static_cast<i64>(generator()() % 4);
+          for (i64 i = 0; i < count && e < local; ++i, ++at) arrived.emplace_back(e, m);
+        }
+      }
+      const i64 rows = static_cast<i64>(arrived.size());
+      tensor offsets(dtype::i32, {local + 1}), row_of_slot(dtype::i32, {rows}), slot_of_row(dtype::i32, {rows});
+      for (tensor* t : {&offsets, &row_of_slot, &slot_of_row}) t->fill(-77);
+      cpu.exchange_plan(plain, received.v(), offsets.v(), row_of_slot.v(), slot_of_row.v());
+      std::vector<std::pair<i64, i64>> sorted = arrived;
+      std::stable_sort(sorted.begin(), sorted.end());
+      CHECK(offsets[local] == static_cast<double>(rows));
+      for (i64 e = 0; e < local; ++e)
+        CHECK(offsets[e] == static_cast<double>(std::lower_bound(sorted.begin(), sorted.end(), std::pair<i64, i64>{e, 0}) - sorted.begin()));
+      for (i64 s = 0; s < rows; ++s) {
+        const i64 row = static_cast<i64>(row_of_slot[s]);
+        CHECK(arrived[static_cast<std::size_t>(row)] == sorted[static_cast<std::size_t>(s)]);
+        CHECK(slot_of_row[row] == static_cast<double>(s));
+        if (s > 0 && sorted[static_cast<std::size_t>(s)] == sorted[static_cast<std::size_t>(s - 1)]) CHECK(row == row_of_slot[s - 1] + 1);
+      }
+    }
 }
 
 TEST_CASE("cpu gather and combine: forward") {

@@ -57,6 +57,7 @@ void repeat_heads_gradient(const execution&, view dy, std::int64_t first, std::i
 void router(const execution&, view logits, view bias, const router_options&, view probabilities, view ids, view scores);
 void router_gradient(const execution&, view logits, view probabilities, view ids, view dscores, const router_options&, view dlogits);
 void dispatch_plan(const execution&, view ids, std::int64_t first, std::int64_t local, view offsets, view pair_of_slot, view slot_of_pair);
+void exchange_plan(const execution&, view received, view offsets, view row_of_slot, view slot_of_row);
 void gather_rows(const execution&, view x, std::int64_t k, view pair_of_slot, view offsets, view rows);
 void gather_rows_gradient(const execution&, view drows, std::int64_t k, view slot_of_pair, view dx);
 void combine(const execution&, view rows, view scores, view slot_of_pair, view y);
