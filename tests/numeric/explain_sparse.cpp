@@ -1,6 +1,6 @@
 // explain predicts every collective of a step of families with experts: a shared expert beside them, q and k normalised over all heads.
 #include "support/explain_compare.hpp"
-#include "plait/model/deepseek_v2.hpp"
+#include "plait/model/deepseek_v3.hpp"
 #include "plait/model/granitemoe.hpp"
 #include "plait/model/hunyuan_v1_moe.hpp"
 #include "plait/model/olmoe.hpp"
@@ -95,4 +95,13 @@ TEST_CASE("deepseek_v2: latents on every rank add no collective, whether the que
     counts<deepseek_v2_tp, deepseek_v2>(m, ranks_in(1, 1, 2), 0, 0, 2, 0);
     counts<deepseek_v2_sp_ep, deepseek_v2>(m, ranks_in(2, 1, 2), 2, 2, 0, 2);
   }
+}
+
+TEST_CASE("deepseek_v3: the correction of the choice, which is not trained, is neither gathered nor reduced") {
+  io::model_config m = tiny("deepseek_v3", {false, true}, false);
+  m.kv_heads = 8;
+  m.head_dim = 6, m.rotary_width = 2, m.value_head = 3, m.latent_rank = 5, m.latent_epsilon = 1e-6, m.query_rank = 7, m.shared_intermediate = 16;
+  m.router.scoring = router_scoring::sigmoid, m.router.groups = 2, m.router.worth = group_worth::two_best, m.choice_correction = 1;
+  tally counted;
+  compare_all<deepseek_v2_sp_ep, deepseek_v3>("sp_ep", m, ep_meshes, counted);
 }

@@ -174,6 +174,7 @@ void compare(const io::model_config& config, const mesh_shape& mesh, const setti
     c.records = nullptr;
     for (const parameter_slot& p : store.slots) {
       memory[rank].parameters += static_cast<std::int64_t>(p.memory[0]->bytes() + (p.memory[4] ? p.memory[4]->bytes() : 0));
+      if (!p.trained) continue;
       memory[rank].moments += static_cast<std::int64_t>(p.memory[1]->bytes() + p.memory[2]->bytes());
       memory[rank].gradients += static_cast<std::int64_t>(p.memory[3]->bytes());
     }
