@@ -219,6 +219,12 @@ TEST_CASE("a plan of one's own, with a layer ruled by its number, equals the bui
   check_close(evaluate<mixed_plan>(sizes(2, 1, 2), oracle_batch()), want, 2e-6);
   const family own = make_family<mixtral, mixed_plan, no_plan, no_plan, no_plan>();
   CHECK(choose_plan(own, false, ep_mode::none, training_dtype::f32).table() == &table_of<mixed_plan, mixtral>());
+  for (const training_dtype type : {training_dtype::f32, training_dtype::bf16, training_dtype::bf16_states}) {
+    const plan_choice& choice = choose_plan(own, false, ep_mode::none, type);
+    CHECK(&table_of(choice, false) == choice.table());
+    CHECK(table_of(choice, true).types.master == choice.table()->types.master);
+    CHECK(table_of(choice, true).types.moment == choice.table()->types.moment);
+  }
   CHECK_THROWS_WITH_AS(choose_plan(own, true, ep_mode::gather, training_dtype::f32), doctest::Contains("mixtral"), plan_misfit);
   CHECK_THROWS_WITH_AS(choose_plan(own, true, ep_mode::none, training_dtype::f32), doctest::Contains("--sp"), plan_misfit);
 

@@ -45,6 +45,17 @@ plan_choice choice_of() {
             return std::make_unique<decoder_model<Plan, Model>>(config, store, options);
           }};
 }
+/// The table of a bfloat16 plan with its states in bfloat16 as well: the same decoder works over it.
+template <class Plan, class Model>
+const plan_table* with_narrow_states() {
+  static_assert(std::is_same_v<bfloat16_precision::compute, bfloat16_states_precision::compute>);
+  static const plan_table states = [] {
+    plan_table t = table_of<Plan, Model>();
+    t.types = types_of<bfloat16_states_precision>();
+    return t;
+  }();
+  return &states;
+}
 template <class Plan, class Model>
 void add_plan(family& f, bool sp, ep_mode ep) {
   if constexpr (!std::is_same_v<Plan, no_plan>) {
@@ -52,15 +63,9 @@ void add_plan(family& f, bool sp, ep_mode ep) {
     f.plans[0][sp][mode] = choice_of<Plan, Model>();
     using narrow = with_precision<Plan, bfloat16_precision>;
     f.plans[1][sp][mode] = f.plans[2][sp][mode] = choice_of<narrow, Model>();
-    f.plans[2][sp][mode].table = []() -> const plan_table* {  // the same decoder over other states
-      static_assert(std::is_same_v<bfloat16_precision::compute, bfloat16_states_precision::compute>);
-      static const plan_table states = [] {
-        plan_table t = table_of<narrow, Model>();
-        t.types = types_of<bfloat16_states_precision>();
-        return t;
-      }();
-      return &states;
-    };
+    f.plans[2][sp][mode].table = &with_narrow_states<narrow, Model>;
+    if constexpr (offers_repeated_heads<narrow, Model>)
+      f.plans[2][sp][mode].repeating_table = &with_narrow_states<repeated_heads_plan<narrow, Model>, Model>;
   }
 }
 /// The expert-parallel plan with tokens that are sent: derived on the training mesh.
