@@ -23,7 +23,8 @@ failures = []
 FAMILIES = {"mixtral": ("tp", "sp", "tp_ep", "sp_ep"), "qwen3_moe": ("tp", "sp", "tp_ep", "sp_ep"), "llama": ("tp", "sp"), "qwen3": ("tp", "sp"),
             "granitemoe": ("tp", "sp", "tp_ep", "sp_ep"), "qwen2_moe": ("tp", "sp", "tp_ep", "sp_ep"),
             "hunyuan_v1_moe": ("tp", "sp", "tp_ep", "sp_ep"), "olmoe": ("tp", "sp", "tp_ep", "sp_ep"),
-            "deepseek_v2": ("tp", "sp", "tp_ep", "sp_ep")}
+            "deepseek_v2": ("tp", "sp", "tp_ep", "sp_ep"),
+            "gpt_oss": ("tp", "sp", "tp_ep", "sp_ep"), "llama4_text": ("tp", "sp", "tp_ep", "sp_ep")}
 
 
 def compile_once(compiler, source, *flags):

@@ -14,6 +14,8 @@ plait::family hunyuan_v1_moe_family();
 plait::family olmoe_family();
 plait::family deepseek_v2_family();
 plait::family deepseek_v3_family();
+plait::family gpt_oss_family();
+plait::family llama4_text_family();
 
 /// The family of that name; a usage error lists what this program was built with.
 const plait::family& family_named(const std::string& name);

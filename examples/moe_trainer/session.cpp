@@ -90,6 +90,12 @@ const plait::family& family_named(const std::string& name) {
 #if defined(PLAIT_FAMILY_DEEPSEEK_V3)
       deepseek_v3_family(),
 #endif
+#if defined(PLAIT_FAMILY_GPT_OSS)
+      gpt_oss_family(),
+#endif
+#if defined(PLAIT_FAMILY_LLAMA4_TEXT)
+      llama4_text_family(),
+#endif
   };
   std::string known;
   for (const plait::family& f : families) {

@@ -347,14 +347,16 @@ void bias_gradient(const execution& ex, view dy, view dbias) {
   });
 }
 
-void swiglu(const execution& ex, view packed, view y) {
+void swiglu(const execution& ex, view packed, const gated_options& options, view y) {
+  if (!(options == gated_options{})) return gated(ex, packed, options, y);
   visit_float("swiglu", packed.type, [&](auto tag) {
     using T = typename decltype(tag)::type;
     const index n = packed.columns() / 2;
     gate(queue_of(ex), packed.as<const T>(), packed.as<const T>() + n, y.as<T>(), y.size(), n, 2 * n);
   });
 }
-void swiglu_gradient(const execution& ex, view packed, view dy, view dpacked) {
+void swiglu_gradient(const execution& ex, view packed, view dy, const gated_options& options, view dpacked) {
+  if (!(options == gated_options{})) return gated_gradient(ex, packed, dy, options, dpacked);
   visit_float("swiglu_gradient", packed.type, [&](auto tag) {
     using T = typename decltype(tag)::type;
     const index n = packed.columns() / 2;

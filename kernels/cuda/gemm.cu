@@ -151,8 +151,8 @@ void multiply(queue& q, const char* what, view a, view b, view c, index am, inde
 }
 
 /// Rows of experts, as the grouped GEMM takes them; false where it does not fit.
-bool grouped_shape(queue& q, view offsets, view weight, index rows, view x, view y, kernels::grouped_gemm_shape& shape) {
-  const index local = weight.extent[0], out = weight.extent[1], in = weight.extent[2];
+bool grouped_shape(queue& q, view offsets, view weight, bool transposed, index rows, view x, view y, kernels::grouped_gemm_shape& shape) {
+  const index local = weight.extent[0], out = weight.extent[transposed ? 2 : 1], in = weight.extent[transposed ? 1 : 2];
   if (x.type != dtype::bf16 || y.type != dtype::bf16 || q.capability < 80 || local > kernels::expert_layout::max_experts || out % 8 != 0 ||
       in % 8 != 0 || out == 0 || in == 0 || rows > 0x7fffffff || !aligned16(x.as<char>(), y.as<char>(), weight.as<char>()))
     return false;
@@ -165,7 +165,7 @@ bool grouped_shape(queue& q, view offsets, view weight, index rows, view x, view
   shape.total_rows = rows;
   shape.in = static_cast<int>(in);
   shape.out = static_cast<int>(out);
-  shape.weights = kernels::weight_layout::out_in;
+  shape.weights = transposed ? kernels::weight_layout::in_out : kernels::weight_layout::out_in;
   shape.queue = q.grouped_words;
   return true;
 }
@@ -189,28 +189,30 @@ void matmul(const execution& ex, view a, bool transpose_a, view b, bool transpos
                            N, K, accumulate, view{}, 0, 0);
 }
 
-void grouped_matmul(const execution& ex, view x, view weight, view offsets, view y) {
-  const index out = weight.extent[1], in = weight.extent[2], rows = x.rows();
+void grouped_matmul(const execution& ex, view x, view weight, bool transposed, view offsets, view y) {
+  const index out = weight.extent[transposed ? 2 : 1], in = weight.extent[transposed ? 1 : 2], rows = x.rows();
   if (rows == 0 || weight.extent[0] == 0 || out == 0) return;
   queue& q = queue_of(ex);
   kernels::grouped_gemm_shape shape;
-  if (weight.type == dtype::bf16 && grouped_shape(q, offsets, weight, rows, x, y, shape))
+  if (weight.type == dtype::bf16 && grouped_shape(q, offsets, weight, transposed, rows, x, y, shape))
     return succeeded(kernels::grouped_forward(shape, x.data, weight.data, y.data, q.stream));
-  multiply<grouping::rows>(q, "grouped_matmul", x, weight, y, in, 1, 1, in, out, rows, out, in, false, offsets, out * in, 0);
+  multiply<grouping::rows>(q, "grouped_matmul", x, weight, y, in, 1, transposed ? out : 1, transposed ? 1 : in, out, rows, out, in, false,
+                           offsets, out * in, 0);
 }
 
-void grouped_input_gradient(const execution& ex, view dy, view weight, view offsets, view dx) {
-  const index out = weight.extent[1], in = weight.extent[2], rows = dy.rows();
+void grouped_input_gradient(const execution& ex, view dy, view weight, bool transposed, view offsets, view dx) {
+  const index out = weight.extent[transposed ? 2 : 1], in = weight.extent[transposed ? 1 : 2], rows = dy.rows();
   if (rows == 0 || weight.extent[0] == 0 || in == 0) return;
   queue& q = queue_of(ex);
   kernels::grouped_gemm_shape shape;
-  if (weight.type == dtype::bf16 && grouped_shape(q, offsets, weight, rows, dy, dx, shape))
+  if (weight.type == dtype::bf16 && grouped_shape(q, offsets, weight, transposed, rows, dy, dx, shape))
     return succeeded(kernels::grouped_input_gradient(shape, dy.data, weight.data, dx.data, q.stream));
-  multiply<grouping::rows>(q, "grouped_input_gradient", dy, weight, dx, out, 1, in, 1, in, rows, in, out, false, offsets, out * in, 0);
+  multiply<grouping::rows>(q, "grouped_input_gradient", dy, weight, dx, out, 1, transposed ? 1 : in, transposed ? out : 1, in, rows, in, out,
+                           false, offsets, out * in, 0);
 }
 
-void grouped_weight_gradient(const execution& ex, view x, view dy, view offsets, view dweight, bool accumulate) {
-  const index out = dweight.extent[1], in = dweight.extent[2], rows = x.rows();
+void grouped_weight_gradient(const execution& ex, view x, view dy, bool transposed, view offsets, view dweight, bool accumulate) {
+  const index high = dweight.extent[1], wide = dweight.extent[2], rows = x.rows();
   if (dweight.extent[0] == 0) return;
   queue& q = queue_of(ex);
   if (rows == 0) {
@@ -218,9 +220,10 @@ void grouped_weight_gradient(const execution& ex, view x, view dy, view offsets,
     return;
   }
   kernels::grouped_gemm_shape shape;
-  if (dweight.type == dtype::f32 && grouped_shape(q, offsets, dweight, rows, x, dy, shape))
+  if (dweight.type == dtype::f32 && grouped_shape(q, offsets, dweight, transposed, rows, x, dy, shape))
     return succeeded(kernels::grouped_weight_gradient(shape, dy.data, x.data, dweight.as<float>(), accumulate, q.stream));
-  multiply<grouping::depth>(q, "grouped_weight_gradient", dy, x, dweight, 1, out, in, 1, in, out, in, rows, accumulate, offsets, 0, out * in);
+  multiply<grouping::depth>(q, "grouped_weight_gradient", transposed ? x : dy, transposed ? dy : x, dweight, 1, high, wide, 1, wide, high,
+                            wide, rows, accumulate, offsets, 0, high * wide);
 }
 
 }  // namespace plait::inline v0_1::cuda

@@ -256,10 +256,16 @@ TEST_CASE("bias, gated activation, rotary embedding") {
       close(dbias, 1e-6);
       twin packed = noise(type, {rows, 2 * n}, -4, 4), y = noise(type, {rows, n}), dy = noise(type, {rows, n}),
            dpacked = noise(type, {rows, 2 * n});
-      call(&backend::swiglu, packed, y);
+      call(&backend::swiglu, packed, gated_options{}, y);
       close(y, near(type));
-      call(&backend::swiglu_gradient, packed, dy, dpacked);
+      call(&backend::swiglu_gradient, packed, dy, gated_options{}, dpacked);
       close(dpacked, near(type));
+      for (const gated_options& o : {gated_options{.interleaved = true}, {.interleaved = true, .alpha = 1.702, .offset = 1, .limit = 2.5}, {.limit = 3}}) {
+        call(&backend::swiglu, packed, o, y);
+        close(y, near(type));
+        call(&backend::swiglu_gradient, packed, dy, o, dpacked);
+        close(dpacked, near(type));
+      }
       twin up = noise(type, {rows, n}), dgate = noise(type, {rows, n}), dup = noise(type, {rows, n});
       call(&backend::swiglu_pair, x, up, y);
       close(y, near(type));
@@ -427,6 +433,21 @@ TEST_CASE("attention") {
       }
 }
 
+TEST_CASE("attention sinks") {
+  for (const dtype type : types)
+    for (const auto& e : {std::vector<i64>{0, 4, 2, 8}, {1, 1, 1, 2}, {2, 33, 4, 64}, {3, 100, 8, 20}}) {
+      twin sinks = noise(type, {e[2]}, -3, 3), out = noise(type, e), lse = noise(dtype::f32, {e[0], e[2], e[1]}, -4, 4);
+      if (lse.start.size() > 5) lse.start.set(3, -INFINITY);  // a query that sees nothing
+      call(&backend::attention_sinks, sinks, out, lse);
+      close(out, near(type));
+      close(lse, 1e-6);
+      out.start = out.want, lse.start = lse.want;
+      twin dout = noise(type, e), dsinks = noise(dtype::f32, {e[2]});
+      call(&backend::attention_sinks_gradient, sinks, out, lse, dout, dsinks);
+      close(dsinks, 5e-6);
+    }
+}
+
 TEST_CASE("router") {
   for (const dtype type : types)
     for (const auto& [tokens, experts, k] :
@@ -548,17 +569,25 @@ TEST_CASE("dispatch, products by expert, combine") {
       rows.start = rows.want;
       const i64 last = static_cast<i64>(offsets.start[s.local]);
       for (i64 i = last * s.in; i < pairs * s.in; ++i) rows.start.set(i, std::nan(""));  // nobody's: never read into a result
-      twin w = noise(type, {s.local, s.out, s.in}), y = noise(type, {pairs, s.out});
-      call(&backend::grouped_matmul, rows, w, offsets, y);
-      close(y, near(type));
-      twin dy = noise(type, {pairs, s.out}), dx = noise(type, {pairs, s.in}), dw = noise(dtype::f32, {s.local, s.out, s.in});
+      twin y = noise(type, {pairs, s.out}), dy = noise(type, {pairs, s.out}), dx = noise(type, {pairs, s.in});
       for (i64 i = last * s.out; i < pairs * s.out; ++i) dy.start.set(i, std::nan(""));
-      call(&backend::grouped_input_gradient, dy, w, offsets, dx);
-      close(dx, near(type));
-      for (const bool accumulate : {true, false}) {
-        call(&backend::grouped_weight_gradient, rows, dy, offsets, dw, accumulate);
-        close(dw, 4e-6);
+      for (const bool transposed : {false, true}) {
+        const std::vector<i64> extent = transposed ? std::vector<i64>{s.local, s.in, s.out} : std::vector<i64>{s.local, s.out, s.in};
+        twin w = noise(type, extent), dw = noise(dtype::f32, extent);
+        call(&backend::grouped_matmul, rows, w, transposed, offsets, y);
+        close(y, near(type));
+        call(&backend::grouped_input_gradient, dy, w, transposed, offsets, dx);
+        close(dx, near(type));
+        for (const bool accumulate : {true, false}) {
+          call(&backend::grouped_weight_gradient, rows, dy, transposed, offsets, dw, accumulate);
+          close(dw, 4e-6);
+        }
       }
+      twin bias = noise(type, {s.local, s.out}), biased = noise(type, {pairs, s.out}), dbias = noise(dtype::f32, {s.local, s.out});
+      call(&backend::expert_bias, dy, bias, offsets, biased);
+      equal(biased);
+      call(&backend::expert_bias_gradient, dy, offsets, dbias);
+      close(dbias, 1e-6);
       twin drows = noise(type, {pairs, s.in}), scores = noise(type, {s.tokens, s.k}), dscores = noise(type, {s.tokens, s.k}),
            sum = noise(type, {s.tokens, s.in});
       for (i64 i = last * s.in; i < pairs * s.in; ++i) drows.start.set(i, std::nan(""));
@@ -569,6 +598,10 @@ TEST_CASE("dispatch, products by expert, combine") {
       twin dsum = noise(type, {s.tokens, s.in});
       call(&backend::combine_gradient, dsum, rows, scores, slot_of_pair, drows, dscores);
       close(drows, near(type));
+      close(dscores, near(type));
+      call(&backend::combine_gradient, dsum, drows, scores, slot_of_pair, drows, none);  // gathering weighted rows
+      close(drows, near(type));
+      call(&backend::combine_gradient, dsum, rows, scores, slot_of_pair, none, dscores);
       close(dscores, near(type));
     }
 }

@@ -68,14 +68,17 @@ def no_experts(model):
 REFUSED = {
     "llama": {"attention_bias": True, "mlp_bias": True, "rope_parameters": {"rope_type": "longrope", "rope_theta": 1e4}},
     "granitemoe": {"attention_bias": True, "embedding_multiplier": 0, "logits_scaling": "8", "num_experts_per_tok": 9},
-    "qwen2_moe": {"qkv_bias": False, "use_sliding_window": True, "mlp_layer_types": ["sparse", "sparse"]},
+    "qwen2_moe": {"qkv_bias": False, "layer_types": ["sliding_attention", "full_attention"], "mlp_layer_types": ["sparse", "sparse"]},
     "hunyuan_v1_moe": {"attention_bias": True, "moe_topk": [2, 2], "num_experts": [8, 8], "rope_parameters": {"rope_type": "dynamic", "alpha": 1000.0}},
+    "gpt_oss": {"quantization_config": {"quant_method": "mxfp4"}, "layer_types": ["sliding_attention", "chunked_attention"], "sliding_window": None,
+                "rope_parameters": {"rope_type": "dynamic", "factor": 2.0}},
+    "llama4_text": {"layer_types": ["chunked_attention"], "attention_chunk_size": None, "no_rope_layers": [1], "moe_layers": 1, "floor_scale": 0},
     "olmoe": {"attention_bias": True, "clip_qkv": 8.0},
     "deepseek_v2": {"mlp_bias": True, "topk_method": "noaux_tc", "scoring_func": "sigmoid", "moe_layer_freq": 2, "num_key_value_heads": 4, "n_group": 3,
                     "topk_group": 5, "q_lora_rank": 0, "qk_rope_head_dim": 7},
     "deepseek_v3": {"topk_method": "greedy", "scoring_func": "softmax", "moe_layer_freq": 2, "num_key_value_heads": 4, "n_group": 8, "topk_group": 5,
                     "norm_topk_prob": 1, "rope_interleave": "no"},
-    "qwen3": {"attention_bias": True, "use_sliding_window": True, "layer_types": ["full_attention", "sliding_attention"]},
+    "qwen3": {"attention_bias": True, "layer_types": ["full_attention", "sliding_attention"]},
 }
 
 

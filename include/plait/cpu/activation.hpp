@@ -1,5 +1,6 @@
 #pragma once
 // Gated activation: silu(gate) * up, with gate and up packed in one row or apart; sigmoid(gate) * x with one gate a row.
+#include "plait/cpu/gated_activation.hpp"
 #include "plait/cpu/lanes.hpp"
 #include "plait/runtime/backend.hpp"
 
@@ -26,7 +27,8 @@ void gate_row_gradient(const T* gate, const T* up, const T* dy, T* dgate, T* dup
   }
 }
 
-inline void swiglu(const execution&, view packed, view y) {
+inline void swiglu(const execution&, view packed, const gated_options& options, view y) {
+  if (!(options == gated_options{})) return gated(packed, options, y);
   visit_float("swiglu", packed.type, [&](auto tag) {
     using T = typename decltype(tag)::type;
     const index rows = packed.rows(), n = packed.columns() / 2;
@@ -37,7 +39,8 @@ inline void swiglu(const execution&, view packed, view y) {
   });
 }
 
-inline void swiglu_gradient(const execution&, view packed, view dy, view dpacked) {
+inline void swiglu_gradient(const execution&, view packed, view dy, const gated_options& options, view dpacked) {
+  if (!(options == gated_options{})) return gated_gradient(packed, dy, options, dpacked);
   visit_float("swiglu_gradient", packed.type, [&](auto tag) {
     using T = typename decltype(tag)::type;
     const index rows = packed.rows(), n = packed.columns() / 2;

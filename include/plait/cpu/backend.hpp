@@ -3,6 +3,7 @@
 #include "plait/cpu/activation.hpp"
 #include "plait/cpu/attention.hpp"
 #include "plait/cpu/attention_gradient.hpp"
+#include "plait/cpu/attention_sinks.hpp"
 #include "plait/cpu/balance.hpp"
 #include "plait/cpu/dispatch.hpp"
 #include "plait/cpu/elementwise.hpp"
@@ -49,6 +50,8 @@ inline const backend& cpu_backend() {
       .rope = cpu_detail::rope,
       .attention = cpu_detail::attention,
       .attention_gradient = cpu_detail::attention_gradient,
+      .attention_sinks = cpu_detail::attention_sinks,
+      .attention_sinks_gradient = cpu_detail::attention_sinks_gradient,
       .split_columns = cpu_detail::split_columns,
       .join_columns = cpu_detail::join_columns,
       .repeat_heads = cpu_detail::repeat_heads,
@@ -70,6 +73,8 @@ inline const backend& cpu_backend() {
       .grouped_matmul = cpu_detail::grouped_matmul,
       .grouped_input_gradient = cpu_detail::grouped_input_gradient,
       .grouped_weight_gradient = cpu_detail::grouped_weight_gradient,
+      .expert_bias = cpu_detail::expert_bias,
+      .expert_bias_gradient = cpu_detail::expert_bias_gradient,
       .router_statistics = cpu_detail::router_statistics,
       .router_statistics_gradient = cpu_detail::router_statistics_gradient,
       .balance = cpu_detail::balance,

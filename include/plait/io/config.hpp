@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "plait/io/config_attention.hpp"
 #include "plait/io/config_fields.hpp"
 #include "plait/io/config_rope.hpp"
 #include "plait/io/error.hpp"
@@ -136,7 +137,8 @@ inline void read_qwen3(const fields& f, model_config& c) {
   read_dense_layers(f, c);
   c.query_key_norm = true;
   refuse_true(f, "attention_bias", "biases");
-  require_full_attention(f);
+  const std::int64_t first = f.whole("max_window_layers", 28, 0);
+  read_sliding_layers(f, c, [&](std::int64_t l) { return l >= first; });
 }
 
 inline void read_mixtral(const fields& f, model_config& c) {
@@ -144,7 +146,10 @@ inline void read_mixtral(const fields& f, model_config& c) {
   read_experts(f, c);
   c.expert_intermediate = f.whole("intermediate_size");
   c.router.normalise = true;  // the class always renormalises and has no field for it
-  if (f.find("sliding_window")) f.fail("sliding_window", "is set; sliding windows are not supported, set it to null");
+  if (f.find("sliding_window")) {
+    c.window = f.whole("sliding_window");
+    c.local_layer.assign(static_cast<std::size_t>(c.layers), true);
+  }
   f.must_be_zero("router_jitter_noise", "is not 0; jitter in the router is not supported, set it to 0");
   c.sparse_layer.assign(static_cast<std::size_t>(c.layers), true);
 }
@@ -170,7 +175,9 @@ inline void read_qwen3_moe(const fields& f, model_config& c) {
   c.router.normalise = f.truth("norm_topk_prob", false);
   c.query_key_norm = true;
   refuse_true(f, "attention_bias", "biases");
-  require_full_attention(f);
+  if (f.truth("use_sliding_window", false) && f.find("layer_types"))
+    f.fail("layer_types", "is not supported beside use_sliding_window, which is for all layers in this family");
+  read_sliding_layers(f, c, [](std::int64_t) { return true; });
   read_sparse_layers(f, c);
 }
 
@@ -203,7 +210,8 @@ inline void read_qwen2_moe(const fields& f, model_config& c) {
   c.router.normalise = f.truth("norm_topk_prob", false);
   if (!f.truth("qkv_bias", true)) f.fail("qkv_bias", "is false; this family is supported with biases of q, k and v only");
   c.query_key_value_bias = true;
-  require_full_attention(f);
+  const std::int64_t end = f.whole("max_window_layers", 28, 0);
+  read_sliding_layers(f, c, [&](std::int64_t l) { return l % 2 == 0 && l < end; });
   read_sparse_layers(f, c);
 }
 
@@ -304,6 +312,68 @@ inline void read_deepseek_v3(const fields& f, model_config& c) {
   c.choice_correction = 1;
 }
 
+inline void read_gpt_oss(const fields& f, model_config& c) {
+  if (f.find("quantization_config"))
+    f.fail("quantization_config", "is set (gpt-oss is published in MXFP4); load it in transformers with Mxfp4Config(dequantize=True) and save "
+                                  "that in bfloat16");
+  read_shared(f, {8, 1e-5, 150000, 131072, -1, 64}, c);
+  if (!f.find("rope_parameters") && !f.find("rope_scaling")) {
+    c.rope.type = rope_scaling::kind::yarn;
+    c.rope.factor = 32;
+    c.rope.original_positions = 4096;
+    c.rope.truncate = false;
+    c.rope.attention_factor = yarn_mscale(32, 1);
+  }
+  read_experts(f, c);
+  c.expert_intermediate = f.whole("intermediate_size");
+  c.router.normalise = true;  // softmax over the chosen logits is the renormalised softmax over all
+  c.gate = {.interleaved = true, .alpha = 1.702, .offset = 1, .limit = 7};
+  c.attention_bias = f.truth("attention_bias", true);
+  c.sinks = c.router_bias = c.expert_bias = c.transposed_experts = true;
+  std::vector<bool> in_turn;
+  for (std::int64_t l = 0; l < c.layers; ++l) in_turn.push_back(l % 2 == 0);
+  c.local_layer = read_local_layers(f, c, "sliding_attention", in_turn);
+  c.window = read_reach(f, "sliding_window", c.local_layer, 128);
+  c.sparse_layer.assign(static_cast<std::size_t>(c.layers), true);
+}
+
+inline void read_llama4_text(const fields& f, model_config& c) {
+  read_shared(f, {8, 1e-5, 500000, 131072, 1, 128}, c);
+  read_experts(f, c);
+  c.output_router_logits = false;  // the class adds no balancing loss
+  c.expert_intermediate = c.shared_intermediate = f.whole("intermediate_size");
+  c.router = {.scoring = router_scoring::sigmoid};
+  c.weighs_inputs = c.transposed_experts = c.rotary_pairs = true;
+  c.attention_bias = f.truth("attention_bias", false);
+  c.rotated_norm = f.truth("use_qk_norm", true);
+
+  const std::int64_t interval = f.whole("no_rope_layer_interval", 4);
+  const std::vector<std::int64_t> rotates = f.numbers("no_rope_layers");  // 1: the layer has a rotary embedding
+  if (!rotates.empty() && static_cast<std::int64_t>(rotates.size()) < c.layers)
+    f.fail("no_rope_layers", "has " + std::to_string(rotates.size()) + " entries for " + std::to_string(c.layers) + " layers");
+  std::vector<bool> chunked;
+  for (std::int64_t l = 0; l < c.layers; ++l) {
+    chunked.push_back(rotates.empty() ? (l + 1) % interval != 0 : rotates[static_cast<std::size_t>(l)] != 0);
+    c.unrotated_layer.push_back(!chunked.back());
+  }
+  c.local_layer = read_local_layers(f, c, "chunked_attention", chunked);
+  c.chunk = read_reach(f, "attention_chunk_size", c.local_layer, 8192);
+  const json_value* tuned = f.find("attn_temperature_tuning");
+  if (tuned != nullptr && tuned->is_number() ? tuned->number != 0 : f.truth("attn_temperature_tuning", true)) {
+    c.temperature_scale = f.number("attn_scale", 0.1);
+    c.temperature_floor = static_cast<double>(f.whole("floor_scale", 8192));
+  }
+
+  const std::int64_t step = f.whole("interleave_moe_layer_step", 1);
+  c.sparse_layer.assign(static_cast<std::size_t>(c.layers), false);
+  const json_value* named = f.find("moe_layers");
+  if (named && named->type != json_value::kind::array) f.wrong("moe_layers", *named, "a list of layer numbers");
+  for (const std::int64_t layer : f.numbers("moe_layers"))
+    if (layer < c.layers) c.sparse_layer[static_cast<std::size_t>(layer)] = true;
+  for (std::int64_t l = step - 1; l < c.layers && !named; l += step) c.sparse_layer[static_cast<std::size_t>(l)] = true;
+  c.dense_intermediate = f.whole("intermediate_size_mlp", 16384);
+}
+
 /// A supported family: add a row, and the names in names.hpp.
 struct config_family {
   const char* model_type;
@@ -312,7 +382,8 @@ struct config_family {
 inline constexpr config_family config_families[] = {
     {"mixtral", read_mixtral}, {"qwen3_moe", read_qwen3_moe}, {"llama", read_llama}, {"qwen3", read_qwen3},
     {"granitemoe", read_granitemoe}, {"qwen2_moe", read_qwen2_moe}, {"hunyuan_v1_moe", read_hunyuan_v1_moe}, {"olmoe", read_olmoe},
-    {"deepseek_v2", read_deepseek_v2}, {"deepseek_v3", read_deepseek_v3}};
+    {"deepseek_v2", read_deepseek_v2}, {"deepseek_v3", read_deepseek_v3},
+    {"gpt_oss", read_gpt_oss}, {"llama4_text", read_llama4_text}};
 
 }  // namespace detail
 

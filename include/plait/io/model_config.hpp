@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "plait/runtime/gated_options.hpp"
 #include "plait/runtime/router_options.hpp"
 
 namespace plait::inline v0_1::io {
@@ -59,6 +60,17 @@ struct model_config {
   double attention_scale = 0;      ///< of q k^T; 0: 1 / sqrt(head_dim)
   double embedding_multiplier = 1, residual_multiplier = 1, logits_divisor = 1;
   std::vector<bool> sparse_layer;  ///< layer i has experts
+  std::vector<bool> local_layer;   ///< layer i attends locally; empty: none does
+  std::int64_t window = 0;         ///< to the last so many positions, its own included,
+  std::int64_t chunk = 0;          ///< to its own of the stretches of so many positions; 0: does not
+  std::vector<bool> unrotated_layer;  ///< layer i has no rotary embedding; empty: all have one
+  bool rotated_norm = false;          ///< rotated queries and keys are divided by their root mean square
+  double temperature_scale = 0, temperature_floor = 1;  ///< unrotated layers: see temperatures (model/local_attention.hpp)
+  bool sinks = false;                 ///< one logit a head more in the softmax
+  bool router_bias = false, expert_bias = false;
+  bool transposed_experts = false;    ///< experts' weights are [E, in, out]
+  bool weighs_inputs = false;         ///< scores multiply what enters an expert instead of what it gives
+  gated_options gate;                 ///< of the routed experts
   std::vector<std::int64_t> eos;   ///< empty: generation never stops by itself
   std::int64_t bos = -1;           ///< -1: none
   std::string dtype = "float32";   ///< float32, bfloat16, float16 or float64
@@ -71,6 +83,8 @@ struct model_config {
   std::int64_t expanded_head() const { return unturned() + value_head; }
   /// What the balancing loss is multiplied by in the loss: 0 where transformers does not add it.
   double aux_weight() const { return output_router_logits ? aux_coefficient : 0.0; }
+  bool local(std::int64_t layer) const { return !local_layer.empty() && local_layer[static_cast<std::size_t>(layer)]; }
+  bool turns(std::int64_t layer) const { return unrotated_layer.empty() || !unrotated_layer[static_cast<std::size_t>(layer)]; }
   bool any_dense() const {
     for (const bool sparse : sparse_layer)
       if (!sparse) return true;

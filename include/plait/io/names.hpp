@@ -62,6 +62,9 @@ inline constexpr renamed hunyuan_v1_moe_names[] = {
 
 inline constexpr renamed deepseek_names[] = {{"mlp.shared_expert.", "mlp.shared_experts."}};
 
+inline constexpr renamed gpt_oss_names[] = {{"mlp.gate.", "mlp.router."}};
+inline constexpr renamed llama4_text_names[] = {{"mlp.gate.", "feed_forward.router."}};
+
 inline constexpr family_names family_table[] = {
     {"mixtral", "block_sparse_moe", "w1", "w3", "w2"},
     {"qwen3_moe", "mlp", "gate_proj", "up_proj", "down_proj"},
@@ -71,6 +74,8 @@ inline constexpr family_names family_table[] = {
     {"qwen2_moe", "mlp", "gate_proj", "up_proj", "down_proj"},
     {"hunyuan_v1_moe", "mlp", "gate_proj", "up_proj", "down_proj", hunyuan_v1_moe_names},
     {"olmoe", "mlp", "gate_proj", "up_proj", "down_proj"},
+    {"gpt_oss", "mlp", "", "", "", gpt_oss_names},
+    {"llama4_text", "feed_forward", "", "", "", llama4_text_names},
     {"deepseek_v2", "mlp", "gate_proj", "up_proj", "down_proj", deepseek_names},
     {"deepseek_v3", "mlp", "gate_proj", "up_proj", "down_proj", deepseek_names},
 };
@@ -216,14 +221,20 @@ inline std::vector<named_shape> memory_tensors(const model_config& c) {
       all.push_back({at + "self_attn.q_norm.weight", {c.query_key_norm_whole ? q : c.head_dim}});
       all.push_back({at + "self_attn.k_norm.weight", {c.query_key_norm_whole ? kv : c.head_dim}});
     }
+    if (c.sinks) all.push_back({at + "self_attn.sinks", {c.heads}});
     all.push_back({at + "post_attention_layernorm.weight", {c.hidden}});
     if (c.sparse_layer[static_cast<std::size_t>(i)]) {
       all.push_back({at + "mlp.gate.weight", {c.experts, c.hidden}});
       if (c.choice_correction > 0)
         all.push_back({at + "mlp.gate.e_score_correction_bias",
                        c.choice_correction == 2 ? std::vector<std::int64_t>{1, c.experts} : std::vector<std::int64_t>{c.experts}, false});
-      all.push_back({at + "mlp.experts.gate_up_proj", {c.experts, 2 * c.expert_intermediate, c.hidden}});
-      all.push_back({at + "mlp.experts.down_proj", {c.experts, c.hidden, c.expert_intermediate}});
+      if (c.router_bias) all.push_back({at + "mlp.gate.bias", {c.experts}});
+      const auto expert = [&](const char* name, std::int64_t out, std::int64_t in) {
+        all.push_back({at + "mlp.experts." + name, {c.experts, c.transposed_experts ? in : out, c.transposed_experts ? out : in}});
+        if (c.expert_bias) all.push_back({at + "mlp.experts." + name + "_bias", {c.experts, out}});
+      };
+      expert("gate_up_proj", 2 * c.expert_intermediate, c.hidden);
+      expert("down_proj", c.hidden, c.expert_intermediate);
       if (c.shared_intermediate > 0) {
         all.push_back({at + "mlp.shared_expert.gate_proj.weight", {c.shared_intermediate, c.hidden}});
         all.push_back({at + "mlp.shared_expert.up_proj.weight", {c.shared_intermediate, c.hidden}});

@@ -11,11 +11,13 @@
 #include "plait/model/decoder_output.hpp"
 #include "plait/model/decoder_traits.hpp"
 #include "plait/model/latent_attention.hpp"
+#include "plait/model/local_attention.hpp"
 #include "plait/model/repeated_heads.hpp"
 #include "plait/model/rotary_angles.hpp"
 #include "plait/ops/attention.hpp"
 #include "plait/ops/constant.hpp"
 #include "plait/ops/exchange.hpp"
+#include "plait/ops/expert_bias.hpp"
 #include "plait/ops/loss.hpp"
 #include "plait/ops/recompute.hpp"
 #include "plait/ops/row_gate.hpp"
@@ -81,7 +83,8 @@ class decoder {
  private:
   struct tables {
     rope_table cosine, sine;
-    segments_table segment_start;
+    segments_table segment_start, local_start;  // the latter of layers that attend locally
+    std::optional<rope_table> temperature, zero;  // of layers without a rotary embedding
     const batch* input;
     decoder_cache* cache;
   };
@@ -112,6 +115,17 @@ class decoder {
     t.segment_start = constant<rows_layout, std::int32_t, extents<dyn, dyn>>(c, in.segment_start.data(), two);
     t.input = &in;
     t.cache = cache;
+    if (config_->window > 0 || config_->chunk > 0) {
+      const std::vector<std::int32_t> starts = local_starts(in, cache != nullptr ? cache->length() : 0, *config_);
+      t.local_start = constant<rows_layout, std::int32_t, extents<dyn, dyn>>(c, starts.data(), two);
+      if (cache != nullptr) append(c, sequence_cache<segments_table>(cache->local_start), t.local_start);
+    }
+    if (config_->temperature_scale != 0) {
+      const std::vector<stat> factors = temperatures<stat>(in, config_->head_dim, *config_), nothing(factors.size());
+      const std::int64_t halves[3] = {in.rows, in.columns, config_->head_dim / 2};
+      t.temperature = constant<rows_layout, stat, extents<dyn, dyn, dyn>>(c, factors.data(), halves);
+      t.zero = constant<rows_layout, stat, extents<dyn, dyn, dyn>>(c, nothing.data(), halves);
+    }
     if (cache != nullptr) append(c, sequence_cache<segments_table>(cache->segment_start), t.segment_start);
     return t;
   }
@@ -134,14 +148,15 @@ class decoder {
   }
 
   /// Attention to this batch alone or, with a cache, to all positions cached and these.
-  template <class Q, class K, class V>
-  static auto attend_to(context& c, const Q& q, const K& k, const V& v, int l, const tables& t, double scale) {
-    if (t.cache == nullptr) return attention(c, q, k, v, t.segment_start, scale);
+  template <class Q, class K, class V, class... Sinks>
+  auto attend_to(context& c, const Q& q, const K& k, const V& v, int l, const tables& t, double scale, const Sinks&... sinks) const {
+    const bool local = config_->local(l);
+    if (t.cache == nullptr) return attention(c, q, k, v, local ? t.local_start : t.segment_start, scale, sinks...);
     const sequence_cache<K> keys(t.cache->keys[static_cast<std::size_t>(l)]);
     const sequence_cache<V> values(t.cache->values[static_cast<std::size_t>(l)]);
     append(c, keys, k);
     append(c, values, v);
-    return attention(c, q, keys, values, sequence_cache<segments_table>(t.cache->segment_start), scale);
+    return attention(c, q, keys, values, sequence_cache<segments_table>(local ? t.cache->local_start : t.cache->segment_start), scale, sinks...);
   }
 
   /// Entered tokens -> [B, S, heads * d] by the row Weight, plus the bias in row Bias if there is one (-1: none).
@@ -189,6 +204,18 @@ class decoder {
     }
   };
 
+  /// The rotary embedding, in layers that have one.
+  template <class Q, class K>
+  void rotate(context& c, Q& q, K& k, int l, const tables& t) const {
+    if (!config_->turns(l)) {
+      if (t.temperature) q = rope(c, q, *t.temperature, *t.zero);
+      return;
+    }
+    const rotary_form form{.interleaved = config_->rotary_pairs};
+    q = rope(c, q, t.cosine, t.sine, form), k = rope(c, k, t.cosine, t.sine, form);
+    if (config_->rotated_norm) q = rms_norm(c, q, config_->rms_epsilon), k = rms_norm(c, k, config_->rms_epsilon);
+  }
+
   /// Entered tokens -> rotated queries and keys, and values.
   template <int Number, class H>
   auto heads_of(context& c, const H& h, int l, const tables& t) {
@@ -203,12 +230,12 @@ class decoder {
       else return key_heads<as_queries, Number, k_row, bk>(c, h, l);
     }();
     const auto v = key_heads<as_queries, Number, v_row, bv>(c, h, l);
-    if constexpr (traits::normalises_rotated) q = rope(c, q, t.cosine, t.sine), k = rope(c, k, t.cosine, t.sine);
+    if constexpr (traits::normalises_rotated) rotate(c, q, k, l, t);
     if constexpr (traits::query_key_norm) {
       q = normalise(c, q, weight<nq, Number>(l), eps);
       k = normalise(c, k, weight<nk, Number>(l), eps);
     }
-    if constexpr (!traits::normalises_rotated) q = rope(c, q, t.cosine, t.sine), k = rope(c, k, t.cosine, t.sine);
+    if constexpr (!traits::normalises_rotated) rotate(c, q, k, l, t);
     return attention_heads<decltype(q), decltype(k), std::decay_t<decltype(v)>>{q, k, v};
   }
 
@@ -222,7 +249,10 @@ class decoder {
       else return heads_of<Number>(c, h, l, t);
     }();
     const double scale = config_->attention_scale != 0 ? config_->attention_scale : 1.0 / std::sqrt(static_cast<double>(config_->head_dim));
-    const auto a = attend_to(c, heads.q, heads.k, heads.v, l, t, scale);
+    const auto a = [&] {
+      if constexpr (traits::sinks >= 0) return attend_to(c, heads.q, heads.k, heads.v, l, t, scale, weight<traits::sinks, Number>(l));
+      else return attend_to(c, heads.q, heads.k, heads.v, l, t, scale);
+    }();
     const auto o = projected<Number, row("model.layers.*.self_attn.o_proj.weight"), traits::output_bias>(c, merge_heads(c, a), l);
     return add(c, x, times(c, o, config_->residual_multiplier));
   }
@@ -254,10 +284,17 @@ class decoder {
     else return y;
   }
 
+  /// Rows of experts plus their experts' bias, if there is one.
+  template <int Number, int Bias, class Rows>
+  auto with_expert_bias(context& c, const Rows& rows, int l) {
+    if constexpr (Bias >= 0) return bias_experts(c, rows, pending_with(c, weight<Bias, Number>(l), rows));
+    else return rows;
+  }
+
   /// Entered tokens -> experts' output as it comes (a pending sum where experts or their insides are cut), and statistics.
   template <int Number, class H>
   auto experts(context& c, const H& h, int l, const tables& t) {
-    const auto logits = project(c, h, weight<row("model.layers.*.mlp.gate.weight"), Number>(l));
+    const auto logits = projected<Number, row("model.layers.*.mlp.gate.weight"), traits::router_bias>(c, h, l);
     const auto routed = [&] {
       if constexpr (traits::choice_correction >= 0)
         return route(c, logits, untrained<traits::choice_correction, Number>(l), config_->top_k, config_->router);
@@ -268,9 +305,12 @@ class decoder {
     const auto balanced = balanced_apart ? route(c, logits, config_->top_k, {}) : routed;
     const auto up = weight<row("model.layers.*.mlp.experts.gate_up_proj"), Number>(l);
     const auto down = weight<row("model.layers.*.mlp.experts.down_proj"), Number>(l);
-    const auto rows = to_experts(c, dispatch(c, h, routed, up));
-    const auto projected = to_tokens(c, project_experts(c, swiglu(c, project_experts(c, rows, up)), down));
-    const auto combined = combine(c, projected, routed, h);
+    constexpr bool transposed = traits::transposed_experts;
+    const auto rows = to_experts(c, dispatch(c, h, routed, up, config_->weighs_inputs));
+    const auto risen = with_expert_bias<Number, traits::expert_up_bias>(c, project_experts<transposed>(c, rows, up), l);
+    const auto gated_rows = gated<traits::paired_gate>(c, risen, config_->gate);
+    const auto fallen = with_expert_bias<Number, traits::expert_down_bias>(c, project_experts<transposed>(c, gated_rows, down), l);
+    const auto combined = combine(c, to_tokens(c, fallen), routed, h, !config_->weighs_inputs);
     const auto y = with_shared_expert<Number>(c, h, combined, l);
     const std::int64_t two[2] = {t.input->rows, t.input->columns};
     const auto valid = constant<typename H::layout_type, std::uint8_t, extents<dyn, dyn>>(c, t.input->valid.data(), two);

@@ -11,9 +11,10 @@ namespace plait::inline v0_1 {
 struct decoder_cache {
   std::int64_t capacity = 0;                   // positions of a row; memory is taken for all of them at the first forward
   runtime::growing_sequence segment_start;     // [B, S]
+  runtime::growing_sequence local_start;       // [B, S], of layers that attend locally, if there are any
   std::vector<runtime::growing_sequence> keys, values;  // by layer, [B, S, heads, d]; keys already rotated
 
-  explicit decoder_cache(std::int64_t positions) : capacity(positions) { segment_start.capacity = positions; }
+  explicit decoder_cache(std::int64_t positions) : capacity(positions) { segment_start.capacity = local_start.capacity = positions; }
   std::int64_t length() const { return segment_start.length; }
 
   /// Checks that a forward pass may use the cache, and makes room for its layers.

@@ -14,7 +14,8 @@ struct decoder_dims {
   // 1 where the projections that have biases in this class do (the queries' where they have a rank).
   static constexpr int query_rank = symbol(10), latent_rank = symbol(11), latent_width = symbol(12), expanded_head = symbol(13),
                        expanded_width = symbol(14), value_head = symbol(15), value_width = symbol(16), latent_bias = symbol(17), query_bias = symbol(18);
-  static constexpr int count = 19;
+  static constexpr int heads = symbol(19), attention_bias = symbol(20);  // the latter 1 where q, k, v and o have biases
+  static constexpr int count = 21;
 };
 
 /// The residual stream, the two regions of a layer, the head's input.

@@ -24,6 +24,14 @@ consteval int first_extent(const char* name) {
     if (same_text(row.name, name)) return row.extent[0];
   return 0;
 }
+/// The experts' up projection: are its inputs dim 1, do gate and up alternate?
+constexpr bool lies_in_out(const parameter& up) { return up.extent[1] == decoder_dims::hidden; }
+constexpr bool alternates(const parameter& up) { return up.sections == 1; }
+template <class Model>
+consteval parameter expert_up() {
+  const int row = find_row<Model>("model.layers.*.mlp.experts.gate_up_proj");
+  return row < 0 ? parameter("", {0, 0, 0}, packed(1, 2)) : Model::parameters[row];
+}
 }  // namespace detail
 
 template <class Model>
@@ -51,6 +59,14 @@ struct decoder_traits {
       detail::first_extent<Model>("model.layers.*.self_attn.q_norm.weight") == decoder_dims::query_width;
   /// Numbers added to the experts' scores for the choice alone, not trained.
   static constexpr int choice_correction = detail::find_row<Model>("model.layers.*.mlp.gate.e_score_correction_bias");
+  /// One logit a head more in attention's softmax.
+  static constexpr int sinks = detail::find_row<Model>("model.layers.*.self_attn.sinks");
+  static constexpr int router_bias = detail::find_row<Model>("model.layers.*.mlp.gate.bias");
+  /// Experts' weights that lie as [E, in, out], gate and up in turn instead of one after the other, a bias an expert.
+  static constexpr bool transposed_experts = detail::lies_in_out(detail::expert_up<Model>());
+  static constexpr bool paired_gate = detail::alternates(detail::expert_up<Model>());
+  static constexpr int expert_up_bias = detail::find_row<Model>("model.layers.*.mlp.experts.gate_up_proj_bias"),
+                       expert_down_bias = detail::find_row<Model>("model.layers.*.mlp.experts.down_proj_bias");
   /// An expert that every token visits, and a gate that weights its output.
   static constexpr bool shared_expert = detail::find_row<Model>("model.layers.*.mlp.shared_expert.down_proj.weight") >= 0;
   static constexpr bool shared_expert_gate = detail::find_row<Model>("model.layers.*.mlp.shared_expert_gate.weight") >= 0;

@@ -31,6 +31,10 @@ using latent_attention = parameters<
     rule<"model.layers.*.self_attn.kv_b_proj", colwise<Axis>>>;
 using no_keys_and_values = without<"model.layers.*.self_attn.k_proj", "model.layers.*.self_attn.v_proj">;
 
+/// A logit a head more in attention's softmax.
+template <class Axis>
+using head_sinks = parameters<rule<"model.layers.*.self_attn.sinks", headwise<Axis>>>;
+
 /// Layers with one MLP, whose output Down moves into the stream.
 template <class Down>
 using dense_mlp = parameters<

@@ -19,6 +19,16 @@ struct rope_verdict {
 template <class Q, class K, class V>
 using attended_t = result_t<typename Q::element, typename replace_last<typename Q::extents_type, V::extents_type::value[V::rank - 1]>::type,
                             typename Q::mesh, attention_verdict<Q, K>>;
+template <class Q, class Sinks>
+struct sinks_verdict {
+  static constexpr typed value = typing::per_head(Q::layout_type::value, Sinks::layout_type::value);
+};
+/// One logit a head, in the queries' type, where the heads are.
+template <class Q, class Sinks>
+constexpr bool sinks_fit() {
+  return check::elements_agree<std::is_same_v<typename Q::element, typename Sinks::element>, Q, Sinks>::ok &&
+         check::extents_agree<Sinks::rank == 1, Q, Sinks>::ok && accept<typename Q::mesh, sinks_verdict<Q, Sinks>, Q, Sinks>();
+}
 /// Everything that attention asks of its operands' types.
 template <class Q, class K, class V, class Segments>
 constexpr bool attention_fits() {
@@ -26,6 +36,11 @@ constexpr bool attention_fits() {
   return check::the_layout_is_the_one_wanted<(!verdict::value.ok() || K::layout_type::value == V::layout_type::value), V, K>::ok &&
          accept<typename Q::mesh, verdict, Q, K>() &&
          check::side_inputs_lie_as_their_rows<(!verdict::value.ok() || goes_with<Q, Segments>(2)), Segments, Q>::ok;
+}
+inline const array* array_of() { return nullptr; }
+template <class X>
+const array* array_of(const X& x) {
+  return &x.data();
 }
 }  // namespace detail
 
@@ -44,12 +59,15 @@ X rope(context& c, const X& x, const Table& cosine, const Table& sine, rotary_fo
 
 /// softmax(scale q k^T) v, each query seeing its own segment up to itself. k and v may have fewer heads (each serves a group); the
 /// output is as wide as v, which need not be as wide as q and k.
-/// segment_start: int32 [B, S], first position of each position's segment.
-template <class Q, class K, class V, class Segments>
-auto attention(context& c, const Q& q, const K& k, const V& v, const Segments& segment_start, double scale) {
+/// segment_start: int32 [B, S], first position that each position attends to. sinks (at most one tensor, [heads]): a logit a head more
+/// in the softmax, with no value (arXiv 2309.17453).
+template <class Q, class K, class V, class Segments, class... Sinks>
+auto attention(context& c, const Q& q, const K& k, const V& v, const Segments& segment_start, double scale, const Sinks&... sinks) {
+  static_assert(sizeof...(Sinks) <= 1);
   using result = detail::attended_t<Q, K, V>;
-  if constexpr (detail::attention_fits<Q, K, V, Segments>()) {
-    return result(runtime::attention(c, q.data(), k.data(), v.data(), segment_start.data(), scale, detail::attention_verdict<Q, K>::value.out));
+  if constexpr (detail::attention_fits<Q, K, V, Segments>() && (detail::sinks_fit<Q, Sinks>() && ... && true)) {
+    const array* const sink = detail::array_of(sinks...);
+    return result(runtime::attention(c, q.data(), k.data(), v.data(), segment_start.data(), scale, sink, detail::attention_verdict<Q, K>::value.out));
   } else {
     return result(q.data());
   }

@@ -29,6 +29,14 @@ template <class X>
 struct packed_gate_verdict {
   static constexpr typed value = typing::packed_gate(X::layout_type::value, X::rank);
 };
+template <class X>
+struct paired_gate_verdict {
+  static constexpr typed value = typing::paired_gate(X::layout_type::value, X::rank);
+};
+template <class X>
+struct unit_norm_verdict {
+  static constexpr typed value = typing::row_local(X::layout_type::value, X::rank);
+};
 template <class X, class Y>
 struct elementwise_verdict {
   static constexpr typed value = typing::elementwise(X::layout_type::value, Y::layout_type::value);
@@ -136,18 +144,36 @@ auto rms_norm(context& c, const X& x, const W& w, double epsilon) {
   }
 }
 
-/// silu(gate) * up over a packed last dim [gate | up] (arXiv 2002.05202).
+/// The same without a weight.
 template <class X>
-auto swiglu(context& c, const X& packed) {
-  using verdict = detail::packed_gate_verdict<X>;
+X rms_norm(context& c, const X& x, double epsilon) {
+  using verdict = detail::unit_norm_verdict<X>;
+  if constexpr (detail::accept<typename X::mesh, verdict, X>()) {
+    return X(runtime::rms_norm(c, x.data(), epsilon, verdict::value.out));
+  } else {
+    return x;
+  }
+}
+
+/// A gated activation over a packed last dim: [gate | up] or, Paired, gate and up in turn.
+template <bool Paired, class X>
+auto gated(context& c, const X& packed, gated_options options) {
+  using verdict = std::conditional_t<Paired, detail::paired_gate_verdict<X>, detail::packed_gate_verdict<X>>;
   constexpr int last = detail::last_extent<X>;
   using result = detail::result_t<typename X::element, typename detail::replace_last<typename X::extents_type, last == dyn ? dyn : last / 2>::type,
                                   typename X::mesh, verdict>;
   if constexpr (detail::accept<typename X::mesh, verdict, X>()) {
-    return result(runtime::swiglu(c, packed.data(), verdict::value.out));
+    options.interleaved = Paired;
+    detail::require_extents(packed.data().local.extent[X::rank - 1] % 2 == 0, "gated: an axis parts a gate from its up");
+    return result(runtime::swiglu(c, packed.data(), options, verdict::value.out));
   } else {
     return result(packed.data());
   }
+}
+/// silu(gate) * up over a packed last dim [gate | up] (arXiv 2002.05202).
+template <class X>
+auto swiglu(context& c, const X& packed) {
+  return gated<false>(c, packed, {});
 }
 
 /// silu(gate) * up, laid out alike.

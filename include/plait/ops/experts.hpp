@@ -24,9 +24,9 @@ template <class X, class W>
 struct dispatch_verdict {
   static constexpr typed value = typing::dispatch(X::layout_type::value, X::rank, W::layout_type::value);
 };
-template <class X, class W>
+template <class X, class W, bool Transposed>
 struct grouped_verdict {
-  static constexpr typed value = typing::grouped_linear(X::layout_type::value, W::layout_type::value);
+  static constexpr typed value = typing::grouped_linear(X::layout_type::value, W::layout_type::value, Transposed ? 2 : 1, Transposed ? 1 : 2);
 };
 template <class Rows, class Tokens>
 struct combine_verdict {
@@ -105,6 +105,11 @@ struct dispatched {
 };
 
 namespace detail {
+/// Other rows in the same slots.
+template <class Y, class X, class Experts, class Tokens>
+dispatched<Y, Experts, Tokens> with_rows(const dispatched<X, Experts, Tokens>& d, Y rows) {
+  return {std::move(rows), d.offsets, d.slot_of_pair, d.exchange};
+}
 /// Are the experts of two weights (dim 0) cut by the same axes in the same order?
 template <class Experts, class Weight>
 constexpr bool same_experts() {
@@ -128,9 +133,9 @@ constexpr bool same_tokens() {
 }  // namespace detail
 
 /// Picks the rows for the experts whose weight w [E, ...] this rank holds; where tokens and experts are cut over the same axes, the rows
-/// for all experts, which to_experts then sends.
+/// for all experts, which to_experts then sends. Weighted: times their scores.
 template <class X, class R, class W>
-auto dispatch(context& c, const X& x, const R& routed, const W& w) {
+auto dispatch(context& c, const X& x, const R& routed, const W& w, bool weighted = false) {
   using verdict = detail::dispatch_verdict<X, W>;
   using rows = detail::result_t<typename X::element, extents<dyn, detail::last_extent<X>>, typename X::mesh, verdict>;
   using result = dispatched<rows, typename W::layout_type, typename X::layout_type>;
@@ -139,37 +144,38 @@ auto dispatch(context& c, const X& x, const R& routed, const W& w) {
     const array& weight = w.data();
     constexpr bool sends = !(typing::with_experts(verdict::value.out, W::layout_type::value) == verdict::value.out);
     const index_set held = held_indices(W::layout_type::value, 0, weight.global[0], c.mesh.size, c.coordinate);
-    runtime::dispatch_arrays d = runtime::dispatch(c, x.data(), routed.arrays.ids, sends || held.count == 0 ? 0 : held.range[0].begin,
-                                                   sends ? weight.global[0] : weight.local.extent[0], verdict::value.out);
+    runtime::dispatch_arrays d = runtime::dispatch(c, x.data(), routed.arrays.ids, weighted ? &routed.arrays.scores : nullptr,
+                                                   sends || held.count == 0 ? 0 : held.range[0].begin, sends ? weight.global[0] : weight.local.extent[0], verdict::value.out);
     return result{rows(std::move(d.rows)), std::move(d.offsets), std::move(d.slot_of_pair), nullptr};
   } else {
     return result{};
   }
 }
 
-/// y[p, out] = rows[p, in] W[e(p), out, in]^T.
-template <class X, class Experts, class Tokens, class W>
+/// y[p, out] = rows[p, in] W[e(p), out, in]^T; Transposed: W is [E, in, out].
+template <bool Transposed = false, class X, class Experts, class Tokens, class W>
 auto grouped_linear(context& c, const dispatched<X, Experts, Tokens>& d, const W& w) {
-  using verdict = detail::grouped_verdict<X, W>;
-  using rows = detail::result_t<typename X::element, extents<dyn, W::extents_type::value[1]>, typename X::mesh, verdict>;
+  constexpr int out = Transposed ? 2 : 1, in = 3 - out;
+  using verdict = detail::grouped_verdict<X, W, Transposed>;
+  using rows = detail::result_t<typename X::element, extents<dyn, W::extents_type::value[out]>, typename X::mesh, verdict>;
   using result = dispatched<rows, Experts, Tokens>;
   constexpr bool fits = check::elements_agree<std::is_same_v<typename X::element, typename W::element>, X, W>::ok &&
-                        check::extents_agree<compatible(detail::last_extent<X>, W::extents_type::value[2]), X, W>::ok;
+                        check::extents_agree<compatible(detail::last_extent<X>, W::extents_type::value[in]), X, W>::ok;
   if constexpr (fits && detail::accept<typename X::mesh, verdict, X, W>() &&
                 check::rows_meet_the_experts_they_were_dispatched_to<(!verdict::value.ok() || detail::same_experts<Experts, W>()), Experts, W>::ok) {
-    detail::require_extents(d.rows.data().global[1] == w.data().global[2], "grouped_linear: the rows' extent is not the weight's third");
-    return result{rows(runtime::grouped_linear(c, d.rows.data(), w.data(), d.offsets, verdict::value.out)), d.offsets, d.slot_of_pair, d.exchange};
+    detail::require_extents(d.rows.data().global[1] == w.data().global[in], "grouped_linear: the rows' extent is not that of the weight's inputs");
+    return detail::with_rows(d, rows(runtime::grouped_linear(c, d.rows.data(), w.data(), Transposed, d.offsets, verdict::value.out)));
   } else {
     return result{};
   }
 }
 
 /// grouped_linear under its style: rows must arrive as the input slot says, and leave as the output slot says.
-template <class X, class Experts, class Tokens, class Style, class Tensor>
+template <bool Transposed = false, class X, class Experts, class Tokens, class Style, class Tensor>
 auto project_experts(context& c, const dispatched<X, Experts, Tokens>& d, const styled<Style, Tensor>& w) {
-  using promised = decltype(detail::promised<Style, Tensor::extents_type::value[1]>(d.rows));
+  using promised = decltype(detail::promised<Style, Tensor::extents_type::value[Transposed ? 2 : 1]>(d.rows));
   if constexpr (detail::arrives_as_wanted<X, Style>()) {
-    auto y = grouped_linear(c, d, static_cast<const Tensor&>(w));
+    auto y = grouped_linear<Transposed>(c, d, static_cast<const Tensor&>(w));
     if constexpr (detail::check_output<Style, typename decltype(y)::rows_type>()) {
       return y;
     } else {
@@ -183,20 +189,25 @@ auto project_experts(context& c, const dispatched<X, Experts, Tokens>& d, const 
 /// silu(gate) * up on dispatched rows.
 template <class X, class Experts, class Tokens>
 auto swiglu(context& c, const dispatched<X, Experts, Tokens>& d) {
-  auto y = swiglu(c, d.rows);
-  return dispatched<decltype(y), Experts, Tokens>{y, d.offsets, d.slot_of_pair, d.exchange};
+  return detail::with_rows(d, swiglu(c, d.rows));
+}
+/// Any gated activation on them.
+template <bool Paired, class X, class Experts, class Tokens>
+auto gated(context& c, const dispatched<X, Experts, Tokens>& d, const gated_options& options) {
+  return detail::with_rows(d, gated<Paired>(c, d.rows, options));
 }
 
-/// Weights each row by its score and sums the k rows of a token. `like` gives the tokens' extents.
+/// Weights each row by its score, unless that was done before, and sums the k rows of a token. `like` gives the tokens' extents.
 template <class X, class Experts, class Tokens, class R, class Like>
-auto combine(context& c, const dispatched<X, Experts, Tokens>& d, const R& routed, const Like& like) {
+auto combine(context& c, const dispatched<X, Experts, Tokens>& d, const R& routed, const Like& like, bool weighted = true) {
   using verdict = detail::combine_verdict<X, R>;
   using result = detail::result_t<typename X::element, typename detail::replace_last<typename Like::extents_type, X::extents_type::value[1]>::type,
                                   typename X::mesh, verdict>;
   constexpr bool same = detail::same_tokens<Tokens, R>() && detail::same_tokens<Tokens, Like>();
   if constexpr (detail::accept<typename X::mesh, verdict, X, R>() &&
                 check::rows_meet_the_experts_they_were_dispatched_to<(!verdict::value.ok() || same), Tokens, R, Like>::ok) {
-    return result(runtime::combine(c, d.rows.data(), routed.arrays.scores, d.slot_of_pair, like.data(), verdict::value.out));
+    const array& scores = routed.arrays.scores;
+    return result(runtime::combine(c, d.rows.data(), weighted ? scores : runtime::ones_like(c, scores), d.slot_of_pair, like.data(), verdict::value.out));
   } else {
     return result{};
   }

@@ -44,11 +44,14 @@ void append(context& c, const sequence_cache<X>& cache, const Y& y) {
 }
 
 /// attention of q [B, Sq, heads, d], which stand at the last Sq positions cached, over all positions cached.
-template <class Q, class K, class V, class Segments>
-auto attention(context& c, const Q& q, const sequence_cache<K>& k, const sequence_cache<V>& v, const sequence_cache<Segments>& segment_start, double scale) {
+template <class Q, class K, class V, class Segments, class... Sinks>
+auto attention(context& c, const Q& q, const sequence_cache<K>& k, const sequence_cache<V>& v, const sequence_cache<Segments>& segment_start, double scale,
+               const Sinks&... sinks) {
+  static_assert(sizeof...(Sinks) <= 1);
   using result = detail::attended_t<Q, K, V>;
-  if constexpr (detail::attention_fits<Q, K, V, Segments>()) {
-    return result(runtime::attention(c, q.data(), k.data(), v.data(), segment_start.data(), scale, detail::attention_verdict<Q, K>::value.out));
+  if constexpr (detail::attention_fits<Q, K, V, Segments>() && (detail::sinks_fit<Q, Sinks>() && ... && true)) {
+    const array* const sink = detail::array_of(sinks...);
+    return result(runtime::attention(c, q.data(), k.data(), v.data(), segment_start.data(), scale, sink, detail::attention_verdict<Q, K>::value.out));
   } else {
     return result(q.data());
   }

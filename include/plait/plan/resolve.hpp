@@ -57,7 +57,7 @@ constexpr bool ends_with(const char* text, const char* tail) {
 }
 
 constexpr placement_value slot_for(const style_value& style, const parameter& row) {
-  const bool is_bias = row.rank == 1 && ends_with(row.name, ".bias");
+  const bool is_bias = (row.rank == 1 && ends_with(row.name, ".bias")) || (row.rank == 2 && ends_with(row.name, "_bias"));
   placement_value p = is_bias ? style.bias : style.weight;
   // One-dimensional weights (norms) have no second dim to cut; -2 on them would be a plan error, found as axis_cuts_twice.
   return p.resolved(row.rank);

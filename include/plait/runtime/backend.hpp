@@ -7,6 +7,7 @@
 // accumulated (+=) into views that may be wider than the activations (bf16 in, f32 out); other outputs are overwritten.
 // A null view means "not wanted". Any row or expert count may be zero. Sums inside one output element run in a fixed order.
 #include "plait/runtime/fault.hpp"
+#include "plait/runtime/gated_options.hpp"
 #include "plait/runtime/router_options.hpp"
 #include "plait/runtime/view.hpp"
 
@@ -90,6 +91,10 @@ struct backend {
   void (*attention)(const execution&, view q, view k, view v, view segment_start, double scale, view out, view lse);
   void (*attention_gradient)(const execution&, view q, view k, view v, view segment_start, double scale, view out, view lse,
                              view dout, view dq, view dk, view dv);
+  /// One logit a head more in attention's softmax, that no value goes with: out and lse, as attention gave them, become those with it.
+  /// sinks [Hq]. attention_gradient takes them as they then are.
+  void (*attention_sinks)(const execution&, view sinks, view out, view lse);
+  void (*attention_sinks_gradient)(const execution&, view sinks, view out, view lse, view dout, view dsinks);  // dsinks +=
 
   // columns and heads ----------------------------------------------------------------------------------------------
   /// a[r,:] = the first columns of x[r,:], b[r,:] the others; and the way back. Either part may be null where x is split.
@@ -100,9 +105,9 @@ struct backend {
   void (*repeat_heads_gradient)(const execution&, view dy, std::int64_t first, std::int64_t times, view dx);
 
   // gated activation -----------------------------------------------------------------------------------------------
-  /// packed [R,2F] holds gate then up: y[R,F] = silu(gate) * up.
-  void (*swiglu)(const execution&, view packed, view y);
-  void (*swiglu_gradient)(const execution&, view packed, view dy, view dpacked);
+  /// packed [R,2F] holds gates and ups, y [R,F]: silu(gate) * up, or what the options say.
+  void (*swiglu)(const execution&, view packed, const gated_options&, view y);
+  void (*swiglu_gradient)(const execution&, view packed, view dy, const gated_options&, view dpacked);
   void (*swiglu_pair)(const execution&, view gate, view up, view y);
   void (*swiglu_pair_gradient)(const execution&, view gate, view up, view dy, view dgate, view dup);
   /// y[r,:] = sigmoid(gate[r]) * x[r,:], gate [R,1].
@@ -132,11 +137,15 @@ struct backend {
   /// y[t,:] = sum_j scores[t,j] * rows[slot_of_pair[t*k+j],:], absent pairs skipped, sum kept in the statistic type.
   void (*combine)(const execution&, view rows, view scores, view slot_of_pair, view y);
   void (*combine_gradient)(const execution&, view dy, view rows, view scores, view slot_of_pair, view drows, view dscores);
-  /// For expert e, rows offsets[e]..offsets[e+1]: y = x W[e]^T, with x [P,in], W [local,out,in], y [P,out].
-  void (*grouped_matmul)(const execution&, view x, view weight, view offsets, view y);
-  void (*grouped_input_gradient)(const execution&, view dy, view weight, view offsets, view dx);
+  /// For expert e, rows offsets[e]..offsets[e+1]: y = x W[e]^T, with x [P,in], W [local,out,in], y [P,out]; transposed: W and its
+  /// gradient are [local,in,out], y = x W[e].
+  void (*grouped_matmul)(const execution&, view x, view weight, bool transposed, view offsets, view y);
+  void (*grouped_input_gradient)(const execution&, view dy, view weight, bool transposed, view offsets, view dx);
   /// dweight[e] = or += dy^T x; an expert without rows gets zeros, or keeps what it has.
-  void (*grouped_weight_gradient)(const execution&, view x, view dy, view offsets, view dweight, bool accumulate);
+  void (*grouped_weight_gradient)(const execution&, view x, view dy, bool transposed, view offsets, view dweight, bool accumulate);
+  /// y[p,:] = x[p,:] + bias[e,:] for the rows of expert e, bias [local,out]; y may be x. dbias[e,:] += sum of its rows of dy.
+  void (*expert_bias)(const execution&, view x, view bias, view offsets, view y);
+  void (*expert_bias_gradient)(const execution&, view dy, view offsets, view dbias);
   /// Over tokens with valid[t] != 0 (u8 [T]): counts[e] = how often e is chosen, probability_sum[e] = sum of probabilities.
   void (*router_statistics)(const execution&, view probabilities, view ids, view valid, view counts, view probability_sum);
   /// For probabilities that are a softmax.

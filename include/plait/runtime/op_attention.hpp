@@ -26,16 +26,19 @@ inline std::array<std::int64_t, max_rank> with_width(const std::int64_t* extent,
   return {extent[0], extent[1], extent[2], v.global[3]};
 }
 
+/// sinks [heads]: one logit a head more in the softmax; null: none.
 inline array attention(context& c, const array& q, const array& k, const array& v, const array& segment_start, double scale,
-                       const layout_value& layout) {
+                       const array* sinks, const layout_value& layout) {
   if (q.global[3] != k.global[3]) throw std::invalid_argument("plait[extent-mismatch]: attention: keys are not as wide as queries");
   array y = make_array(c, q.type(), q.rank(), with_width(q.local.extent, v).data(), with_width(q.global, v).data(), layout);
   const std::int64_t rows[3] = {q.local.extent[0], q.local.extent[2], q.local.extent[1]};
   array lse = make_array(c, statistic_of(q.type()), 3, rows, rows, layout);
   c.ops->attention(c.exec, q.local, k.local, v.local, segment_start.local, scale, y.local, lse.local);
-  if (!wants_gradient(c, q) && !wants_gradient(c, k) && !wants_gradient(c, v)) return y;
+  if (sinks != nullptr) c.ops->attention_sinks(c.exec, sinks->now(), y.local, lse.local);
+  const array sink = sinks != nullptr ? *sinks : array{};
+  if (!wants_gradient(c, q) && !wants_gradient(c, k) && !wants_gradient(c, v) && !wants_gradient(c, sink)) return y;
   track(y);
-  c.recording->push([q, k, v, segment_start, scale, out = y.local, out_memory = y.memory, lse, dy = y.gradient](context& b) {
+  c.recording->push([q, k, v, sink, segment_start, scale, out = y.local, out_memory = y.memory, lse, dy = y.gradient](context& b) {
     if (!dy->filled) return;
     std::shared_ptr<buffer> memory[3];
     const view dq = detail::allocate(b, q.local, memory[0]), dk = detail::allocate(b, k.local, memory[1]),
@@ -44,6 +47,8 @@ inline array attention(context& c, const array& q, const array& k, const array& 
     contribute(b, q.gradient, dq, memory[0]);
     contribute(b, k.gradient, dk, memory[1]);
     contribute(b, v.gradient, dv, memory[2]);
+    if (sink.gradient != nullptr)
+      b.ops->attention_sinks_gradient(b.exec, sink.now(), out, lse.local, dy->local, accumulator(b, *sink.gradient));
   });
   return y;
 }

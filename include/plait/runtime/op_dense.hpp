@@ -103,6 +103,14 @@ inline array rms_norm(context& c, const array& x, const array& w, double epsilon
   return y;
 }
 
+/// Without a weight.
+inline array rms_norm(context& c, const array& x, double epsilon, const layout_value& layout) {
+  const std::int64_t width[1] = {x.local.columns()};
+  const array ones = make_array(c, x.type(), 1, width, width, layout);
+  c.ops->fill(c.exec, ones.local, 1.0);
+  return rms_norm(c, x, ones, epsilon, layout);
+}
+
 /// The same memory under other extents.
 inline array reshape(context& c, const array& x, int rank, const std::int64_t* local, const std::int64_t* global,
                      const layout_value& layout) {
@@ -150,19 +158,19 @@ inline array gate_rows(context& c, const array& x, const array& gate, const layo
   return y;
 }
 
-inline array swiglu(context& c, const array& packed, const layout_value& layout) {
+inline array swiglu(context& c, const array& packed, const gated_options& options, const layout_value& layout) {
   std::int64_t local[max_rank], global[max_rank];
   const int last = packed.rank() - 1;
   for (int d = 0; d <= last; ++d) local[d] = packed.local.extent[d], global[d] = packed.global[d];
   local[last] /= 2;
   global[last] /= 2;
   array y = make_array(c, packed.type(), packed.rank(), local, global, layout);
-  c.ops->swiglu(c.exec, matrix(packed.local), matrix(y.local));
+  c.ops->swiglu(c.exec, matrix(packed.local), options, matrix(y.local));
   if (!wants_gradient(c, packed)) return y;
   track(y);
-  c.recording->push([packed, dy = y.gradient](context& b) {
+  c.recording->push([packed, options, dy = y.gradient](context& b) {
     if (!dy->filled) return;
-    contribute(b, packed.gradient, [&](view d) { b.ops->swiglu_gradient(b.exec, matrix(packed.local), matrix(dy->local), matrix(d)); });
+    contribute(b, packed.gradient, [&](view d) { b.ops->swiglu_gradient(b.exec, matrix(packed.local), matrix(dy->local), options, matrix(d)); });
   });
   return y;
 }

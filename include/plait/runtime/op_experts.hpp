@@ -39,8 +39,9 @@ struct dispatch_arrays {
   array rows, offsets, pair_of_slot, slot_of_pair;
 };
 
-inline dispatch_arrays dispatch(context& c, const array& x, const array& ids, std::int64_t first, std::int64_t local_experts,
-                                const layout_value& layout) {
+/// `scores` [T, k]: what each row is multiplied by; null: nothing.
+inline dispatch_arrays dispatch(context& c, const array& x, const array& ids, const array* scores, std::int64_t first,
+                                std::int64_t local_experts, const layout_value& layout) {
   const std::int64_t pairs[1] = {ids.local.size()}, ends[1] = {local_experts + 1};
   const std::int64_t rows[2] = {ids.local.size(), x.local.columns()};
   const std::int64_t k = ids.local.columns();
@@ -51,6 +52,19 @@ inline dispatch_arrays dispatch(context& c, const array& x, const array& ids, st
   c.ops->dispatch_plan(c.exec, ids.local, first, local_experts, d.offsets.local, d.pair_of_slot.local, d.slot_of_pair.local);
   d.rows = make_array(c, x.type(), 2, rows, rows, layout);
   d.rows.global[1] = x.global[x.rank() - 1];
+  if (scores != nullptr) {  // gathering weighted rows and combining them are each other's gradients
+    c.ops->combine_gradient(c.exec, matrix(x.local), d.rows.local, scores->local, d.slot_of_pair.local, d.rows.local, view{});
+    if (!wants_gradient(c, x) && !wants_gradient(c, *scores)) return d;
+    track(d.rows);
+    c.recording->push([x, weights = *scores, slot_of_pair = d.slot_of_pair, drows = d.rows.gradient](context& b) {
+      if (!drows->filled) return;
+      contribute(b, x.gradient, [&](view dx) { b.ops->combine(b.exec, drows->local, weights.local, slot_of_pair.local, matrix(dx)); });
+      contribute(b, weights.gradient, [&](view dw) {
+        b.ops->combine_gradient(b.exec, matrix(x.local), drows->local, weights.local, slot_of_pair.local, view{}, dw);
+      });
+    });
+    return d;
+  }
   c.ops->gather_rows(c.exec, matrix(x.local), k, d.pair_of_slot.local, d.offsets.local, d.rows.local);
   if (!wants_gradient(c, x)) return d;
   track(d.rows);
@@ -61,20 +75,43 @@ inline dispatch_arrays dispatch(context& c, const array& x, const array& ids, st
   return d;
 }
 
-inline array grouped_linear(context& c, const array& rows, const array& w, const array& offsets, const layout_value& layout) {
-  const std::int64_t local[2] = {rows.local.extent[0], w.local.extent[1]}, global[2] = {rows.global[0], w.global[1]};
+/// w [E, out, in] or, transposed, [E, in, out].
+inline array grouped_linear(context& c, const array& rows, const array& w, bool transposed, const array& offsets, const layout_value& layout) {
+  const int out = transposed ? 2 : 1;
+  const std::int64_t local[2] = {rows.local.extent[0], w.local.extent[out]}, global[2] = {rows.global[0], w.global[out]};
   array y = make_array(c, rows.type(), 2, local, global, layout);
-  c.ops->grouped_matmul(c.exec, rows.local, w.now(), offsets.local, y.local);
+  c.ops->grouped_matmul(c.exec, rows.local, w.now(), transposed, offsets.local, y.local);
   if (!wants_gradient(c, rows) && !wants_gradient(c, w)) return y;
   track(y);
-  c.recording->push([rows, w, offsets, dy = y.gradient](context& b) {
+  c.recording->push([rows, w, transposed, offsets, dy = y.gradient](context& b) {
     if (!dy->filled) return;
-    contribute(b, rows.gradient, [&](view dx) { b.ops->grouped_input_gradient(b.exec, dy->local, w.now(), offsets.local, dx); });
+    contribute(b, rows.gradient, [&](view dx) { b.ops->grouped_input_gradient(b.exec, dy->local, w.now(), transposed, offsets.local, dx); });
     if (w.gradient == nullptr) return;
     const auto [dw, add] = addend(b, *w.gradient);
-    b.ops->grouped_weight_gradient(b.exec, rows.local, dy->local, offsets.local, dw, add);
+    b.ops->grouped_weight_gradient(b.exec, rows.local, dy->local, transposed, offsets.local, dw, add);
   });
   return y;
+}
+
+/// rows + bias [E, out] of each row's expert.
+inline array expert_bias(context& c, const array& rows, const array& bias, const array& offsets, const layout_value& layout) {
+  array y = make_array(c, rows.type(), 2, rows.local.extent, rows.global, layout);
+  c.ops->expert_bias(c.exec, rows.local, bias.now(), offsets.local, y.local);
+  if (!wants_gradient(c, rows) && !wants_gradient(c, bias)) return y;
+  track(y);
+  c.recording->push([rows_slot = rows.gradient, bias_slot = bias.gradient, offsets, dy = y.gradient](context& b) {
+    if (!dy->filled) return;
+    contribute(b, rows_slot, dy->local, dy->memory);
+    if (bias_slot != nullptr) b.ops->expert_bias_gradient(b.exec, dy->local, offsets.local, accumulator(b, *bias_slot));
+  });
+  return y;
+}
+
+/// As many ones as there are scores, for rows that were weighted before.
+inline array ones_like(context& c, const array& scores) {
+  array ones = make_array(c, scores.type(), scores.rank(), scores.local.extent, scores.global, scores.layout);
+  c.ops->fill(c.exec, ones.local, 1.0);
+  return ones;
 }
 
 /// `like` gives the tokens' extents.

@@ -43,17 +43,21 @@ inline void append(context& c, growing_sequence& to, const array& y) {
 
 /// Queries [B, Sq, heads, d] at the last Sq of the positions cached. Row by row, since the backend takes contiguous keys.
 inline array attention(context& c, const array& q, const growing_sequence& k, const growing_sequence& v, const growing_sequence& segment_start,
-                       double scale, const layout_value& layout) {
+                       double scale, const array* sinks, const layout_value& layout) {
   if (wants_gradient(c, q)) throw std::logic_error("plait: attention over a cache has no backward; call it without a tape");
   if (k.length != v.length || k.length != segment_start.length || k.length < q.local.extent[1])
     throw std::logic_error("plait: attention over a cache: keys, values and segments of all positions, the queries' own too, are appended first");
   array y = make_array(c, q.type(), q.rank(), with_width(q.local.extent, v.all).data(), with_width(q.global, v.all).data(), layout);
+  array lse;
+  const std::int64_t one_row[3] = {1, q.local.extent[2], q.local.extent[1]};
+  if (sinks != nullptr) lse = make_array(c, statistic_of(q.type()), 3, one_row, one_row, layout);
   view from = q.local, to = y.local;
   from.extent[0] = to.extent[0] = 1;
   for (std::int64_t b = 0; b < q.local.extent[0]; ++b) {
     from.data = static_cast<char*>(q.local.data) + static_cast<std::size_t>(b) * from.bytes();
     to.data = static_cast<char*>(y.local.data) + static_cast<std::size_t>(b) * to.bytes();
-    c.ops->attention(c.exec, from, k.row(b), v.row(b), segment_start.row(b), scale, to, view{});
+    c.ops->attention(c.exec, from, k.row(b), v.row(b), segment_start.row(b), scale, to, lse.local);
+    if (sinks != nullptr) c.ops->attention_sinks(c.exec, sinks->now(), to, lse.local);
   }
   return y;
 }

@@ -372,7 +372,12 @@ inline array redistribute(context& c, const array& x, const layout_value& to) {
   array y = x;
   y.layout = to;
   y.gradient = nullptr;
+  if (x.cell != nullptr) y.local = x.now(), y.memory = x.cell->memory;
   detail::move_layout(c, y.local, y.memory, x.global, x.layout, to);
+  if (x.cell != nullptr) {
+    if (y.local.data == x.cell->data) y.local = x.local, y.memory = nullptr;  // still the parameter's memory, which comes and goes
+    else y.cell = nullptr;
+  }
   detail::record_adjoint(c, x, y);
   return y;
 }

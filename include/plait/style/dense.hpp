@@ -50,6 +50,10 @@ struct replicated_heads : on_every_rank<Axis> {
   static constexpr bool repeats_heads = true;
 };
 
+/// One number a head, [heads], cut as the heads are.
+template <class Axis>
+struct headwise : style<Axis, Shard<0>, Shard<0>, Shard<2>, stays<Shard<2>>> {};
+
 /// Embedding table cut by vocabulary; the lookups are summed.
 template <class Axis>
 struct vocabulary : style<Axis, Shard<0>, Invariant, Invariant, becomes<Invariant>> {};

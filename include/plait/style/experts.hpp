@@ -17,6 +17,16 @@ struct moe_gate_up_colwise : style<Axis, StridedShard<1, 2>, StridedShard<1, 2>,
 template <class Axis>
 struct moe_down_rowwise : style<Axis, Shard<2>, Replicate, Shard<-1>, stays<Partial>> {};
 
+/// The same two for weights that lie the other way round: up [E, H, 2I] with gate | up packed in dim 2, down [E, I, H].
+template <class Axis>
+struct moe_gate_up_colwise_transposed : style<Axis, StridedShard<2, 2>, StridedShard<1, 2>, Replicate, stays<StridedShard<-1, 2>>> {};
+template <class Axis>
+struct moe_down_rowwise_transposed : style<Axis, Shard<1>, Replicate, Shard<-1>, stays<Partial>> {};
+
+/// Up projection [E, H, 2I] where gate and up alternate: a plain cut keeps pairs together.
+template <class Axis>
+struct moe_gate_up_paired_transposed : style<Axis, Shard<2>, Shard<1>, Replicate, stays<Shard<-1>>> {};
+
 /// A router whose experts are all here (cut inside, or whole): weight, input and scores Replicate.
 template <class Axis>
 struct router : style<Axis, Replicate, Replicate, Replicate, stays<Replicate>> {};

@@ -459,10 +459,13 @@ class step_walk {
     const layout_value tokens = fitting(typing::row_local(logits.layout, logits.rank), "mlp.gate");
     const layout_value& up = weight(require("model.layers.*.mlp.experts.gate_up_proj"), l).compute;
     const layout_value& down = weight(require("model.layers.*.mlp.experts.down_proj"), l).compute;
+    const parameter& up_row = t_.rows[require("model.layers.*.mlp.experts.gate_up_proj")];
+    const int out_dim = lies_in_out(up_row) ? 2 : 1, in_dim = 3 - out_dim;
     layout_value rows = fitting(typing::dispatch(h.layout, h.rank, up), "mlp.experts");
     rows = exchange(h, rows, typing::with_experts(rows, up));
-    rows = fitting(typing::packed_gate(fitting(typing::grouped_linear(rows, up), "mlp.experts.gate_up_proj"), 2), "mlp.experts");
-    rows = fitting(typing::grouped_linear(rows, down), "mlp.experts.down_proj");
+    rows = fitting(typing::grouped_linear(rows, up, out_dim, in_dim), "mlp.experts.gate_up_proj");
+    rows = fitting(alternates(up_row) ? typing::paired_gate(rows, 2) : typing::packed_gate(rows, 2), "mlp.experts");
+    rows = fitting(typing::grouped_linear(rows, down, out_dim, in_dim), "mlp.experts.down_proj");
     rows = exchange(h, rows, typing::with_tokens(rows, h.layout));
     layer_flow out;
     out.x = h;

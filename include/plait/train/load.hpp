@@ -16,7 +16,7 @@ inline model_numbers numbers_of(const io::model_config& m) {
                m.expert_intermediate, 2 * m.expert_intermediate, m.experts, m.shared_intermediate,
                m.query_rank, m.latent_rank, m.latent_rank + m.rotated(), m.expanded_head(), m.heads * m.expanded_head(), m.value_head,
                m.heads * m.value_head, m.latent_rank > 0 && m.attention_bias ? 1 : 0,
-               m.query_rank > 0 && m.attention_bias ? 1 : 0};
+               m.query_rank > 0 && m.attention_bias ? 1 : 0, m.heads, m.attention_bias ? 1 : 0};
   n.sparse_layer = m.sparse_layer;
   n.tied = m.tied;
   n.top_k = m.top_k;
@@ -60,7 +60,7 @@ inline void initialise_weights(context& c, parameter_store& store, std::uint64_t
   for (parameter_slot& s : store.slots) {
     s.current = false;
     const std::uint64_t key = stream_key(seed, s.name);
-    const bool bias = s.name.ends_with(".bias");
+    const bool bias = s.name.ends_with(".bias") || s.name.ends_with("_bias");
     for_each_box(s, [&](const std::int64_t* start, const std::int64_t* count, std::int64_t offset) {
       std::int64_t n = 1;
       for (int d = 0; d < s.rank; ++d) n *= count[d];

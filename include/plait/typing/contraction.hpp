@@ -39,9 +39,9 @@ constexpr typed linear(const layout_value& x, int x_rank, const layout_value& w)
   return if_nested_alike(out.finish(x, as_last_dim(w, 0, x_rank - 1)), x, x_rank - 1, w, 1);
 }
 
-/// rows[slots, in] routed to the experts of W[E, out, in]. Where the experts are cut (expert parallelism) the rows must already
+/// rows[slots, in] routed to the experts of W[E, out, in], whose out and in may be other dims. Where the experts are cut (expert parallelism) the rows must already
 /// be Ragged: each rank holds its own experts' rows.
-constexpr typed grouped_linear(const layout_value& rows, const layout_value& w) {
+constexpr typed grouped_linear(const layout_value& rows, const layout_value& w, int w_out = 1, int w_in = 2) {
   using k = placement_kind;
   layout_collector out(rows.atoms);
   for (int a = 0; a < rows.atoms; ++a) {
@@ -49,10 +49,10 @@ constexpr typed grouped_linear(const layout_value& rows, const layout_value& w) 
       if (rows.at[a].by_token()) out.set(a, type_error::tokens_cut_over_experts);
       else out.set(a, rows.at[a].kind == k::ragged ? typed_placement(rows.at[a]) : typed_placement(type_error::placement_mismatch));
     } else {
-      out.set(a, contract(rows.at[a], 2, w.at[a], 1, 2));
+      out.set(a, contract(rows.at[a], 2, w.at[a], w_out, w_in));
     }
   }
-  return if_nested_alike(out.finish(rows, as_last_dim(w, 1, 1)), rows, 1, w, 2);
+  return if_nested_alike(out.finish(rows, as_last_dim(w, w_out, 1)), rows, 1, w, w_in);
 }
 
 /// y = x + b over the last dim: b is cut as the last dim is, Replicate or Invariant as x elsewhere; never onto a pending sum.
@@ -80,6 +80,34 @@ constexpr typed bias_add(const layout_value& x, int x_rank, const layout_value& 
     }
   }
   return if_nested_alike(out.finish(x), x, x_rank - 1, b, 0);
+}
+
+/// rows[slots, out] + b[E, out] of each row's expert: experts cut where the rows are Ragged for it, columns cut alike, a pending bias
+/// onto a pending sum.
+constexpr typed expert_bias(const layout_value& rows, const layout_value& b) {
+  using k = placement_kind;
+  layout_collector out(rows.atoms);
+  for (int a = 0; a < rows.atoms; ++a) {
+    const placement_value p = rows.at[a], q = b.at[a];
+    if (p.kind == k::partial_max || q.kind == k::partial_max) {
+      out.set(a, type_error::not_differentiable);
+    } else if ((p.kind == k::partial) != (q.kind == k::partial)) {
+      out.set(a, type_error::partial_plus_replicate);
+    } else if (p.kind == k::partial) {
+      out.set(a, p);
+    } else if ((p.kind == k::invariant) != (q.kind == k::invariant)) {
+      out.set(a, type_error::invariant_mixed);
+    } else if (q.cuts(0)) {
+      if (p.by_token()) out.set(a, type_error::tokens_cut_over_experts);
+      else out.set(a, p.kind == k::ragged ? typed_placement(p) : typed_placement(type_error::placement_mismatch));
+    } else if (p.cuts(1) || q.cuts()) {
+      if (p.cuts(1) && q.cuts(1) && p == q) out.set(a, p);
+      else out.set(a, p.cuts(1) && q.cuts(1) ? type_error::packed_mismatch : type_error::contraction_mismatch);
+    } else {
+      out.set(a, p);
+    }
+  }
+  return if_nested_alike(out.finish(rows), rows, 1, b, 1);
 }
 
 /// ids[...] into table[V, H]: a vocabulary-sharded table gives a pending sum; a dim-sharded one a cut last dim.

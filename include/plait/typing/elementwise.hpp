@@ -128,4 +128,15 @@ constexpr typed packed_gate(const layout_value& x, int rank) {
   return out.finish(x);
 }
 
+/// The same where gate and up alternate: pairs stay together under a plain cut (of units of two), a cut section by section parts them.
+constexpr typed paired_gate(const layout_value& x, int rank) {
+  layout_collector out(x.atoms);
+  for (int a = 0; a < x.atoms; ++a) {
+    const placement_value p = x.at[a];
+    if (p.cuts(rank - 1)) out.set(a, p.kind == k::shard ? typed_placement(p) : typed_placement(type_error::packed_mismatch));
+    else out.set(a, nonlinear(p));
+  }
+  return out.finish(x);
+}
+
 }  // namespace plait::inline v0_1::typing

@@ -101,6 +101,28 @@ constexpr typed attention(const layout_value& q, const layout_value& key) {
   return if_same_order(out.finish(q), q, key);
 }
 
+/// A number a head, [heads], beside q [B, S, heads, d]: cut where the heads are, else Replicate (its gradient is then a pending sum
+/// wherever q is cut) or Invariant as q is.
+constexpr typed per_head(const layout_value& q, const layout_value& numbers) {
+  using k = placement_kind;
+  layout_collector out(q.atoms);
+  for (int a = 0; a < q.atoms; ++a) {
+    const placement_value p = q.at[a], n = numbers.at[a];
+    if (p.kind == k::partial || n.kind == k::partial) {
+      out.set(a, type_error::partial_nonlinear);
+    } else if (p.kind == k::partial_max || n.kind == k::partial_max) {
+      out.set(a, type_error::not_differentiable);
+    } else if ((p.kind == k::invariant) != (n.kind == k::invariant)) {
+      out.set(a, type_error::invariant_mixed);
+    } else if (p.cuts(2) || n.cuts()) {
+      out.set(a, p.kind == k::shard && p.cuts(2) && n.kind == k::shard ? typed_placement(p) : typed_placement(type_error::placement_mismatch));
+    } else {
+      out.set(a, p);
+    }
+  }
+  return if_nested_alike(out.finish(q), q, 2, numbers, 0);
+}
+
 /// Axis-wise redistribution of a whole layout. `adjoint_only` admits the gated moves.
 constexpr typed redistribute(const layout_value& x, const layout_value& target, bool adjoint_only) {
   typed result;

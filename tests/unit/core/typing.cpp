@@ -55,6 +55,60 @@ constexpr int differing(const char* const (&columns)[Columns], const char* const
 
 // ---- products ------------------------------------------------------------------------------------------------------------
 
+/// rows[slots, out] + a bias an expert [E, out]: only a pending bias joins a pending sum.
+constexpr int wrong_expert_bias() {
+  constexpr const char* rows[] = {"R", "I", "S1", "Q1", "P", "V"};
+  constexpr const char* bias[] = {"R", "I", "S0", "S1", "Q1", "P", "M"};
+  constexpr const char* cell[6][7] = {
+      {"R", "!invariant", "!layout", "!contraction", "!contraction", "!replicate", "!gradient"},
+      {"!invariant", "I", "!invariant", "!invariant", "!invariant", "!replicate", "!gradient"},
+      {"!contraction", "!invariant", "!layout", "S1", "!packed", "!replicate", "!gradient"},
+      {"!contraction", "!invariant", "!layout", "!packed", "Q1", "!replicate", "!gradient"},
+      {"!replicate", "!replicate", "!replicate", "!replicate", "!replicate", "P", "!gradient"},
+      {"V", "!invariant", "V", "!contraction", "!contraction", "!replicate", "!gradient"},
+  };
+  return differing(rows, bias, cell, [](const layout_value& x, const layout_value& b) { return typing::expert_bias(x, b); });
+}
+static_assert(wrong_expert_bias() == 0);
+
+/// Experts' weights the other way round, W[E, in, out].
+constexpr int wrong_transposed_experts() {
+  constexpr const char* rows[] = {"R", "S1", "Q1", "P", "V"};
+  constexpr const char* w[] = {"R", "S0", "S1", "S2", "Q2"};
+  constexpr const char* cell[5][5] = {
+      {"R", "!layout", "!contraction", "S1", "Q1"},
+      {"!contraction", "!layout", "P", "!contraction", "!contraction"},
+      {"!contraction", "!layout", "!packed", "!contraction", "!contraction"},
+      {"P", "!layout", "!contraction", "!replicate", "!replicate"},
+      {"V", "V", "!contraction", "!twice", "!twice"},
+  };
+  return differing(rows, w, cell, [](const layout_value& x, const layout_value& y) { return typing::grouped_linear(x, y, 2, 1); });
+}
+static_assert(wrong_transposed_experts() == 0);
+
+/// Gate and up in turn: plain cuts keep the pairs.
+constexpr int wrong_paired_gate() {
+  constexpr const char* x[] = {"R", "I", "S0", "S1", "Q1", "P", "M", "V"};
+  constexpr const char* cell[] = {"R", "I", "S0", "S1", "!packed", "!nonlinear", "!gradient", "V"};
+  return differing(x, cell, [](const layout_value& v) { return typing::paired_gate(v, 2); });
+}
+static_assert(wrong_paired_gate() == 0);
+
+/// A number a head beside q [B, S, heads, d].
+constexpr int wrong_per_head() {
+  constexpr const char* q[] = {"R", "I", "S0", "S2", "P"};
+  constexpr const char* n[] = {"R", "I", "S0", "Q0", "P", "M"};
+  constexpr const char* cell[5][6] = {
+      {"R", "!invariant", "!layout", "!layout", "!nonlinear", "!gradient"},
+      {"!invariant", "I", "!invariant", "!invariant", "!nonlinear", "!gradient"},
+      {"S0", "!invariant", "!layout", "!layout", "!nonlinear", "!gradient"},
+      {"!layout", "!invariant", "S2", "!layout", "!nonlinear", "!gradient"},
+      {"!nonlinear", "!nonlinear", "!nonlinear", "!nonlinear", "!nonlinear", "!nonlinear"},
+  };
+  return differing(q, n, cell, [](const layout_value& x, const layout_value& y) { return typing::per_head(x, y); });
+}
+static_assert(wrong_per_head() == 0);
+
 /// x[rows, in], W[out, in]. The sixteen of {R, S(rows), S(last), P} x {R, S(out), S(in), P} are in it, with the five legal ones.
 constexpr int wrong_linear() {
   constexpr const char* x[] = {"R", "I", "S0", "S1", "Q1", "P", "M", "V"};

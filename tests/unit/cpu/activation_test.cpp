@@ -37,7 +37,7 @@ TEST_CASE("cpu swiglu: forward, packed and apart") {
         want.push_back(gate[r * 19 + c] / (1 + std::exp(-gate[r * 19 + c])) * up[r * 19 + c]);
       }
     }
-    cpu.swiglu(plain, packed.v(), y.v());
+    cpu.swiglu(plain, packed.v(), {}, y.v());
     cpu.swiglu_pair(plain, gate.v(), up.v(), z.v());
     check_close(y, want, type == dtype::f32 ? 5e-7 : tolerance(type));
     CHECK(same_bytes(y, z));
@@ -63,14 +63,39 @@ TEST_CASE("cpu gate_rows: one gate a row, and its gradients") {
   check_gradient(gate, dgate, loss);
 }
 
+TEST_CASE("cpu gated activation: clamped, with an offset, gate and up in turn") {
+  const gated_options kinds[] = {{.interleaved = true}, {.interleaved = true, .alpha = 1.702, .offset = 1, .limit = 2}, {.alpha = 0.5, .limit = 1}};
+  for (const gated_options& o : kinds) {
+    for (dtype type : float_types) {
+      tensor packed = random(type, {3, 12}, -4, 4), y(type, {3, 6});
+      std::vector<double> want;
+      for (i64 i = 0; i < 18; ++i) {
+        const i64 row = i / 6 * 12, c = i % 6;
+        double g = packed[row + (o.interleaved ? 2 * c : c)], u = packed[row + (o.interleaved ? 2 * c + 1 : 6 + c)];
+        if (o.limit > 0) g = std::min(g, o.limit), u = std::max(-o.limit, std::min(u, o.limit));
+        want.push_back((u + o.offset) * g / (1 + std::exp(-o.alpha * g)));
+      }
+      cpu.swiglu(plain, packed.v(), o, y.v());
+      check_close(y, want, tolerance(type));
+    }
+    tensor packed = random(dtype::f64, {3, 12}, -4, 4), dy = random(dtype::f64, {3, 6}), y(dtype::f64, {3, 6}), dpacked(dtype::f64, {3, 12});
+    const auto loss = [&] {
+      cpu.swiglu(plain, packed.v(), o, y.v());
+      return weighted_sum(y, dy);
+    };
+    cpu.swiglu_gradient(plain, packed.v(), dy.v(), o, dpacked.v());
+    check_gradient(packed, dpacked, loss);
+  }
+}
+
 TEST_CASE("cpu swiglu: gradients") {
   tensor packed = random(dtype::f64, {3, 10}, -3, 3), dy = random(dtype::f64, {3, 5}), y(dtype::f64, {3, 5}),
          dpacked(dtype::f64, {3, 10});
   const auto loss = [&] {
-    cpu.swiglu(plain, packed.v(), y.v());
+    cpu.swiglu(plain, packed.v(), {}, y.v());
     return weighted_sum(y, dy);
   };
-  cpu.swiglu_gradient(plain, packed.v(), dy.v(), dpacked.v());
+  cpu.swiglu_gradient(plain, packed.v(), dy.v(), {}, dpacked.v());
   check_gradient(packed, dpacked, loss);
   for (dtype type : float_types) {
     tensor gate = random(type, {3, 5}), up = random(type, {3, 5}), both(type, {3, 10}), g = converted(dy, type);
@@ -79,24 +104,24 @@ TEST_CASE("cpu swiglu: gradients") {
       both.set(i / 5 * 10 + 5 + i % 5, up[i]);
     }
     tensor dboth(type, {3, 10}), dgate(type, {3, 5}), dup(type, {3, 5});
-    cpu.swiglu_gradient(plain, both.v(), g.v(), dboth.v());
+    cpu.swiglu_gradient(plain, both.v(), g.v(), {}, dboth.v());
     cpu.swiglu_pair_gradient(plain, gate.v(), up.v(), g.v(), dgate.v(), dup.v());
     for (i64 i = 0; i < 15; ++i) {
       CHECK(dgate[i] == dboth[i / 5 * 10 + i % 5]);
       CHECK(dup[i] == dboth[i / 5 * 10 + 5 + i % 5]);
     }
     tensor wide = converted(both, dtype::f64), wide_g = converted(g, dtype::f64), wide_d(dtype::f64, {3, 10});
-    cpu.swiglu_gradient(plain, wide.v(), wide_g.v(), wide_d.v());
+    cpu.swiglu_gradient(plain, wide.v(), wide_g.v(), {}, wide_d.v());
     check_close(dboth, wide_d, tolerance(type));
   }
   tensor far = of<double>(dtype::f32, {1, 4}, {-200, 200, 1, 1}), fy(dtype::f32, {1, 2}), fd(dtype::f32, {1, 4}),
          one = of<int>(dtype::f32, {1, 2}, {1, 1});
-  cpu.swiglu(plain, far.v(), fy.v());
+  cpu.swiglu(plain, far.v(), {}, fy.v());
   CHECK(fy[0] == 0);
   CHECK(fy[1] == 200);
-  cpu.swiglu_gradient(plain, far.v(), one.v(), fd.v());
+  cpu.swiglu_gradient(plain, far.v(), one.v(), {}, fd.v());
   for (i64 i = 0; i < 4; ++i) CHECK(std::isfinite(fd[i]));
   const view none{nullptr, dtype::f32, 2, {0, 4}}, half{nullptr, dtype::f32, 2, {0, 2}};
-  cpu.swiglu(plain, none, half);
-  cpu.swiglu_gradient(plain, none, half, none);
+  cpu.swiglu(plain, none, {}, half);
+  cpu.swiglu_gradient(plain, none, half, {}, none);
 }

@@ -249,3 +249,35 @@ TEST_CASE("cpu repeat_heads: from any first copy on, and its gradient") {
       check_close(dx, want, tolerance(type) * 2);
     }
 }
+
+TEST_CASE("cpu attention sinks: a logit more in the softmax, its gradient and the others' against finite differences") {
+  problem p(dtype::f64, 2, 5, 7, 4, 2, 4);
+  tensor sinks = random(dtype::f64, {4}, -2, 2), out = p.out(), lse = p.lse(), dout = random(dtype::f64, out.extent);
+  const auto loss = [&] {
+    p.run(out, lse);
+    cpu.attention_sinks(plain, sinks.v(), out.v(), lse.v());
+    return weighted_sum(out, dout);
+  };
+  loss();
+  tensor plain_out = p.out(), plain_lse = p.lse();
+  p.run(plain_out, plain_lse);
+  for (i64 b = 0; b < 2; ++b)
+    for (i64 h = 0; h < 4; ++h)
+      for (i64 i = 0; i < 5; ++i) {
+        const i64 row = (b * 4 + h) * 5 + i, at = ((b * 5 + i) * 4 + h) * 4;
+        const double whole = std::exp(plain_lse[row]) + std::exp(sinks[h]);
+        CHECK(lse[row] == doctest::Approx(std::log(whole)).epsilon(1e-12));
+        CHECK(out[at] == doctest::Approx(plain_out[at] * std::exp(plain_lse[row]) / whole).epsilon(1e-12));
+      }
+  tensor dq(dtype::f64, p.q.extent), dk(dtype::f64, p.k.extent), dv(dtype::f64, p.v.extent), dsinks = zeros(dtype::f64, {4});
+  cpu.attention_gradient(plain, p.q.v(), p.k.v(), p.v.v(), p.segments.v(), p.scale, out.v(), lse.v(), dout.v(), dq.v(), dk.v(), dv.v());
+  cpu.attention_sinks_gradient(plain, sinks.v(), out.v(), lse.v(), dout.v(), dsinks.v());
+  check_gradient(p.q, dq, loss);
+  check_gradient(p.k, dk, loss);
+  check_gradient(p.v, dv, loss);
+  check_gradient(sinks, dsinks, loss);
+  tensor none = of<double>(dtype::f32, {1, 1, 1}, {-INFINITY}), y = random(dtype::f32, {1, 1, 1, 3}), s = of<double>(dtype::f32, {1}, {0.5});
+  cpu.attention_sinks(plain, s.v(), y.v(), none.v());  // a query that sees no key
+  CHECK(none[0] == 0.5);
+  CHECK(y[0] == 0);
+}

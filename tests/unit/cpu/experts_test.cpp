@@ -165,17 +165,55 @@ TEST_CASE("cpu grouped products against single ones, with empty experts and spar
       execution ex;
       ex.threads = threads;
       dw = dw_before;
-      cpu.grouped_matmul(ex, x.v(), w.v(), offsets.v(), y.v());
-      cpu.grouped_input_gradient(ex, dy.v(), w.v(), offsets.v(), dx.v());
-      cpu.grouped_weight_gradient(ex, x.v(), dy.v(), offsets.v(), dw.v(), true);
+      cpu.grouped_matmul(ex, x.v(), w.v(), false, offsets.v(), y.v());
+      cpu.grouped_input_gradient(ex, dy.v(), w.v(), false, offsets.v(), dx.v());
+      cpu.grouped_weight_gradient(ex, x.v(), dy.v(), false, offsets.v(), dw.v(), true);
       check_close(y, want_y, tolerance(type) * 2);
       check_close(dx, want_dx, tolerance(type) * 2);
       check_close(dw, want_dw, tolerance(wide) * 2);
       std::vector<double> alone = want_dw;
       for (std::size_t i = 0; i < alone.size(); ++i) alone[i] -= dw_before[static_cast<i64>(i)];
-      cpu.grouped_weight_gradient(ex, x.v(), dy.v(), offsets.v(), dw.v(), false);  // written over; zeros for an expert without rows
+      cpu.grouped_weight_gradient(ex, x.v(), dy.v(), false, offsets.v(), dw.v(), false);  // written over; zeros for an expert without rows
       check_close(dw, alone, tolerance(wide) * 2);
     }
+    tensor turned(type, {local, in, out}), dturned(wide, {local, in, out}), dw_turned(wide, {local, out, in});
+    for (i64 e = 0; e < local; ++e)
+      for (i64 o = 0; o < out; ++o)
+        for (i64 i = 0; i < in; ++i) {
+          turned.set((e * in + i) * out + o, w[(e * out + o) * in + i]);
+          dturned.set((e * in + i) * out + o, dw_before[(e * out + o) * in + i]);
+        }
+    cpu.grouped_matmul(plain, x.v(), turned.v(), true, offsets.v(), y.v());
+    cpu.grouped_input_gradient(plain, dy.v(), turned.v(), true, offsets.v(), dx.v());
+    cpu.grouped_weight_gradient(plain, x.v(), dy.v(), true, offsets.v(), dturned.v(), true);
+    for (i64 e = 0; e < local; ++e)
+      for (i64 o = 0; o < out; ++o)
+        for (i64 i = 0; i < in; ++i) dw_turned.set((e * out + o) * in + i, dturned[(e * in + i) * out + o]);
+    check_close(y, want_y, tolerance(type) * 2);
+    check_close(dx, want_dx, tolerance(type) * 2);
+    check_close(dw_turned, want_dw, tolerance(wide) * 2);
+  }
+}
+
+TEST_CASE("cpu expert bias: each row its expert's, spare rows untouched") {
+  const i64 local = 4, n = 7, P = 12;
+  tensor offsets = of<int>(dtype::i32, {local + 1}, {0, 3, 3, 8, 10});
+  for (dtype type : float_types) {
+    const dtype wide = type == dtype::bf16 ? dtype::f32 : type;
+    tensor x = random(type, {P, n}), bias = random(type, {local, n}), y(type, {P, n}), db = random(wide, {local, n});
+    y.fill(9);
+    std::vector<double> want(static_cast<std::size_t>(P * n), 9.0), want_db;
+    for (i64 i = 0; i < local * n; ++i) want_db.push_back(db[i]);
+    for (i64 e = 0; e < local; ++e)
+      for (i64 r = static_cast<i64>(offsets[e]); r < static_cast<i64>(offsets[e + 1]); ++r)
+        for (i64 c = 0; c < n; ++c) {
+          want[static_cast<std::size_t>(r * n + c)] = x[r * n + c] + bias[e * n + c];
+          want_db[static_cast<std::size_t>(e * n + c)] += x[r * n + c];
+        }
+    cpu.expert_bias(plain, x.v(), bias.v(), offsets.v(), y.v());
+    check_close(y, want, tolerance(type));
+    cpu.expert_bias_gradient(plain, x.v(), offsets.v(), db.v());
+    check_close(db, want_db, tolerance(wide));
   }
 }
 
@@ -187,32 +225,32 @@ TEST_CASE("cpu grouped products: threads give the same bits, wild offsets stay i
   for (int threads : {2, 3, 4, 9}) {
     execution ex;
     ex.threads = threads;
-    cpu.grouped_matmul(plain, x.v(), w.v(), offsets.v(), a.v());
-    cpu.grouped_matmul(ex, x.v(), w.v(), offsets.v(), b.v());
+    cpu.grouped_matmul(plain, x.v(), w.v(), false, offsets.v(), a.v());
+    cpu.grouped_matmul(ex, x.v(), w.v(), false, offsets.v(), b.v());
     CHECK(same_bytes(a, b));
     tensor dw1 = zeros(dtype::f32, {local, n, n}), dw2 = dw1;
-    cpu.grouped_weight_gradient(plain, x.v(), a.v(), offsets.v(), dw1.v(), true);
-    cpu.grouped_weight_gradient(ex, x.v(), a.v(), offsets.v(), dw2.v(), true);
+    cpu.grouped_weight_gradient(plain, x.v(), a.v(), false, offsets.v(), dw1.v(), true);
+    cpu.grouped_weight_gradient(ex, x.v(), a.v(), false, offsets.v(), dw2.v(), true);
     CHECK(same_bytes(dw1, dw2));
   }
   tensor wild = of<int>(dtype::i32, {local + 1}, {-50, 20, 2000000000, 10, -7}), dw = zeros(dtype::f32, {local, n, n});
-  cpu.grouped_matmul(plain, x.v(), w.v(), wild.v(), a.v());
-  cpu.grouped_input_gradient(plain, x.v(), w.v(), wild.v(), a.v());
-  cpu.grouped_weight_gradient(plain, x.v(), a.v(), wild.v(), dw.v(), true);
+  cpu.grouped_matmul(plain, x.v(), w.v(), false, wild.v(), a.v());
+  cpu.grouped_input_gradient(plain, x.v(), w.v(), false, wild.v(), a.v());
+  cpu.grouped_weight_gradient(plain, x.v(), a.v(), false, wild.v(), dw.v(), true);
   blas_products() = blas;
 }
 
 TEST_CASE("cpu experts: no rows, no experts") {
   tensor zero = of<int>(dtype::i32, {3}, {0, 0, 0}), w = random(dtype::f32, {2, 3, 4}), dw = w, scores(dtype::f32, {0, 2});
   const view x{nullptr, dtype::f32, 2, {0, 4}}, y{nullptr, dtype::f32, 2, {0, 3}}, map{nullptr, dtype::i32, 1, {0}};
-  cpu.grouped_matmul(plain, x, w.v(), zero.v(), y);
-  cpu.grouped_input_gradient(plain, y, w.v(), zero.v(), x);
-  cpu.grouped_weight_gradient(plain, x, y, zero.v(), dw.v(), true);
+  cpu.grouped_matmul(plain, x, w.v(), false, zero.v(), y);
+  cpu.grouped_input_gradient(plain, y, w.v(), false, zero.v(), x);
+  cpu.grouped_weight_gradient(plain, x, y, false, zero.v(), dw.v(), true);
   CHECK(same_bytes(w, dw));
   cpu.gather_rows(plain, x, 2, map, zero.v(), x);
   cpu.gather_rows_gradient(plain, x, 2, map, x);
   cpu.combine(plain, x, scores.v(), map, x);
   cpu.combine_gradient(plain, x, x, scores.v(), map, x, scores.v());
   tensor only = of<int>(dtype::i32, {1}, {0});
-  cpu.grouped_matmul(plain, x, view{nullptr, dtype::f32, 3, {0, 3, 4}}, only.v(), y);
+  cpu.grouped_matmul(plain, x, view{nullptr, dtype::f32, 3, {0, 3, 4}}, false, only.v(), y);
 }

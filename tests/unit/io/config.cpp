@@ -246,13 +246,14 @@ TEST_CASE("refused configurations: one line that names file and field") {
   };
   const bad for_mixtral[] = {
       {{{"intermediate_size", ""}}, "intermediate_size", "missing"},
-      {{{"sliding_window", "4096"}}, "sliding_window", "null"},
+      {{{"sliding_window", "0"}}, "sliding_window", "at least 1"},
       {{{"router_jitter_noise", "0.01"}}, "router_jitter_noise", "jitter"},
   };
   const bad for_qwen[] = {
       {{{"moe_intermediate_size", ""}}, "moe_intermediate_size", "missing"},
       {{{"intermediate_size", ""}}, "intermediate_size", "missing"},  // layer 0 is dense
-      {{{"use_sliding_window", "true"}}, "use_sliding_window", "not supported"},
+      {{{"use_sliding_window", "true"}, {"layer_types", "[]"}}, "layer_types", "for all layers"},
+      {{{"layer_types", "[\"sliding_attention\", \"full_attention\", \"full_attention\", \"full_attention\"]"}}, "layer_types", "use_sliding_window is not true"},
       {{{"decoder_sparse_step", "0"}}, "decoder_sparse_step", "at least 1"},
       {{{"mlp_only_layers", "[-1]"}}, "mlp_only_layers", "negative"},
       {{{"mlp_only_layers", "[0.5]"}}, "mlp_only_layers", "whole number"},
@@ -260,7 +261,8 @@ TEST_CASE("refused configurations: one line that names file and field") {
       {{{"mlp_layer_types", "[\"dense\"]"}}, "mlp_layer_types", "not supported"},
       {{{"attention_bias", "0"}}, "attention_bias", "true or false"},
       {{{"attention_bias", "true"}}, "attention_bias", "biases are not supported"},
-      {{{"layer_types", "[\"sliding_attention\"]"}}, "layer_types", "full_attention"},
+      {{{"layer_types", "[\"full_attention\"]"}}, "layer_types", "1 entries for 4 layers"},
+      {{{"layer_types", "[\"x\", \"full_attention\", \"full_attention\", \"full_attention\"]"}}, "layer_types", "full_attention"},
   };
   const auto check = [](const bad& b, const edits& base) {
     const auto message = refusal([&] { parse_config("dir/config.json", with(base, b.changed)); });
@@ -301,6 +303,54 @@ TEST_CASE("refused texts") {
   std::string many = "{";
   for (int i = 0; i < 200'000; ++i) many += "\"k" + std::to_string(i) + "\":1,";
   says(many + "\"z\":1}", "too many fields");
+}
+
+TEST_CASE("layers that attend locally") {
+  CHECK(mixtral({{"sliding_window", "16"}}).local_layer == std::vector<bool>{true, true});
+  CHECK(mixtral({{"sliding_window", "16"}}).window == 16);
+  CHECK(mixtral().local_layer.empty());
+  CHECK(qwen().window == 0);
+  CHECK(qwen({{"use_sliding_window", "true"}}).window == 4096);
+  CHECK(qwen({{"use_sliding_window", "true"}}).local(3));
+}
+
+TEST_CASE("gpt_oss and llama4_text: their oracles' and their classes' defaults") {
+  if (!has_oracle("gpt_oss") || !has_oracle("llama4_text")) return;
+  const model_config g = read_config(oracle("gpt_oss"));
+  CHECK(g.local_layer == std::vector<bool>{true, false});
+  CHECK(g.window == 8);
+  CHECK(g.rope.type == rope_scaling::kind::yarn);
+  CHECK_FALSE(g.rope.truncate);
+  CHECK((g.sinks && g.attention_bias && g.router_bias && g.expert_bias && g.transposed_experts && !g.weighs_inputs));
+  const edits few = {{"vocab_size", "96"}, {"hidden_size", "32"}, {"intermediate_size", "24"}, {"num_hidden_layers", "5"},
+                     {"num_attention_heads", "8"}, {"num_local_experts", "8"}, {"num_experts_per_tok", "2"}};
+  const auto of = [&](const char* family, edits changed) {
+    changed["model_type"] = "\"" + std::string(family) + "\"";
+    return parse_config("config.json", with(few, changed));
+  };
+  const model_config plain = of("gpt_oss", {});
+  CHECK(plain.local_layer == std::vector<bool>{true, false, true, false, true});
+  CHECK(plain.window == 128);
+  CHECK(plain.head_dim == 64);
+  CHECK(plain.rope.factor == 32);
+  CHECK(plain.rope.attention_factor == doctest::Approx(1.3465735902799727));
+  CHECK(contains(refusal([&] { of("gpt_oss", {{"quantization_config", "{\"quant_method\": \"mxfp4\"}"}}); }), "Mxfp4Config(dequantize=True)"));
+
+  const model_config l = read_config(oracle("llama4_text"));
+  CHECK(l.chunk == 16);
+  CHECK(l.router.scoring == plait::router_scoring::sigmoid);
+  CHECK((l.weighs_inputs && l.rotary_pairs && l.rotated_norm && l.transposed_experts && !l.sinks));
+  const model_config five = of("llama4_text", {{"interleave_moe_layer_step", "2"}});
+  CHECK(five.local_layer == std::vector<bool>{true, true, true, false, true});
+  CHECK((!five.turns(3) && five.turns(4)));
+  CHECK(five.sparse_layer == std::vector<bool>{false, true, false, true, false});
+  CHECK(five.chunk == 8192);
+  CHECK(five.dense_intermediate == 16384);
+  CHECK(of("llama4_text", {{"moe_layers", "[]"}}).sparse_layer == std::vector<bool>(5, false));
+  CHECK(of("llama4_text", {{"moe_layers", "[4]"}}).sparse_layer[4]);
+  CHECK(of("llama4_text", {{"attn_temperature_tuning", "false"}}).temperature_scale == 0);
+  CHECK(of("llama4_text", {{"attn_temperature_tuning", "4"}}).temperature_scale == 0.1);
+  CHECK(of("llama4_text", {{"no_rope_layers", "[1, 0, 1, 1, 1]"}}).local_layer == std::vector<bool>{true, false, true, true, true});
 }
 
 TEST_CASE("the folder's config.json") {

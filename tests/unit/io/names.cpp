@@ -145,7 +145,8 @@ TEST_CASE("names on disk are parts of tensors in memory, by the number in the na
     CHECK(part("qwen3_moe", name).expert == -1);
   CHECK_THROWS_AS(part("gpt2", "x"), input_error);
 
-  for (const char* family : {"mixtral", "qwen3_moe", "granitemoe", "qwen2_moe", "hunyuan_v1_moe", "olmoe", "deepseek_v2", "deepseek_v3"}) {
+  for (const char* family : {"mixtral", "qwen3_moe", "granitemoe", "qwen2_moe", "hunyuan_v1_moe", "olmoe", "deepseek_v2", "deepseek_v3", "gpt_oss",
+                             "llama4_text"}) {
     const model_config c = tiny(family);
     for (const tensor_write& w : export_tensors(c)) {
       const disk_part back = parse_disk_name(family, w.name);

@@ -18,8 +18,8 @@ void scale(const execution&, view x, double factor);
 void reduce(const execution&, const void* const* from, int count, view out, bool maximum);
 void bias_add(const execution&, view x, view bias, view out);
 void bias_gradient(const execution&, view dy, view dbias);
-void swiglu(const execution&, view packed, view y);
-void swiglu_gradient(const execution&, view packed, view dy, view dpacked);
+void swiglu(const execution&, view packed, const gated_options&, view y);
+void swiglu_gradient(const execution&, view packed, view dy, const gated_options&, view dpacked);
 void swiglu_pair(const execution&, view gate, view up, view y);
 void swiglu_pair_gradient(const execution&, view gate, view up, view dy, view dgate, view dup);
 void gate_rows(const execution&, view x, view gate, view y);
@@ -28,15 +28,19 @@ void rope(const execution&, view x, view cosine, view sine, rotary_form form, bo
 void adamw(const execution&, view master, view gradient, view moment1, view moment2, view copy, const adamw_options&);
 void sum_of_squares(const execution&, view x, view total);
 
+// gated_activation.cu
+void gated(const execution&, view packed, const gated_options&, view y);
+void gated_gradient(const execution&, view packed, view dy, const gated_options&, view dpacked);
+
 // norm.cu
 void rms_norm(const execution&, view x, view weight, double epsilon, view y, view inverse_rms);
 void rms_norm_gradient(const execution&, view x, view weight, view inverse_rms, view dy, view dx, view dweight);
 
 // gemm.cu
 void matmul(const execution&, view a, bool transpose_a, view b, bool transpose_b, view c, bool accumulate);
-void grouped_matmul(const execution&, view x, view weight, view offsets, view y);
-void grouped_input_gradient(const execution&, view dy, view weight, view offsets, view dx);
-void grouped_weight_gradient(const execution&, view x, view dy, view offsets, view dweight, bool accumulate);
+void grouped_matmul(const execution&, view x, view weight, bool transposed, view offsets, view y);
+void grouped_input_gradient(const execution&, view dy, view weight, bool transposed, view offsets, view dx);
+void grouped_weight_gradient(const execution&, view x, view dy, bool transposed, view offsets, view dweight, bool accumulate);
 
 // embedding.cu
 void embedding(const execution&, view ids, view table, std::int64_t first, std::int64_t vocabulary, view out);
@@ -52,6 +56,14 @@ void split_columns(const execution&, view x, view a, view b);
 void join_columns(const execution&, view a, view b, view x);
 void repeat_heads(const execution&, view x, std::int64_t first, std::int64_t times, view y);
 void repeat_heads_gradient(const execution&, view dy, std::int64_t first, std::int64_t times, view dx);
+
+// attention_sinks.cu
+void attention_sinks(const execution&, view sinks, view out, view lse);
+void attention_sinks_gradient(const execution&, view sinks, view out, view lse, view dout, view dsinks);
+
+// expert_bias.cu
+void expert_bias(const execution&, view x, view bias, view offsets, view y);
+void expert_bias_gradient(const execution&, view dy, view offsets, view dbias);
 
 // experts.cu
 void router(const execution&, view logits, view bias, const router_options&, view probabilities, view ids, view scores);
