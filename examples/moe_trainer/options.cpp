@@ -107,7 +107,7 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
     sub->add_option("--kv-heads", kv_heads, "cut: key and value heads are cut over tp; replicate: each rank has all and takes those that its queries need")
         ->check(CLI::IsMember({"cut", "replicate"}));
     sub->add_flag("--ep", o.ep, "expert parallelism: experts over tp, or over ep=N ranks");
-    sub->add_option("--ep-mode", ep_mode, "gather: experts' ranks gather all tokens; dispatch: tokens are sent to their experts (default: what moves fewer bytes)")
+    sub->add_option("--ep-mode", ep_mode, "gather: experts' ranks gather all tokens; dispatch: tokens are sent to their experts (default: dispatch, unless it sends more bytes)")
         ->check(CLI::IsMember({"gather", "dispatch"}));
     sub->add_option("--backend", o.backend, "auto, cpu or cuda; auto takes a GPU where there is one")->check(CLI::IsMember({"auto", "cpu", "cuda"}));
     sub->add_option("--dtype", dtype, "f32, bf16 (master weights, moments and gradients in float32) or bf16-states (only gradients in float32)")

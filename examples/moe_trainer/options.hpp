@@ -23,7 +23,7 @@ struct options {
   std::string model, tokens, backend = "auto";
   plait::mesh_shape mesh{};  // fsdp_outer, fsdp_inner, tp
   bool sp = false, ep = false;
-  std::optional<plait::ep_mode> ep_mode;  // not given: whichever moves fewer bytes
+  std::optional<plait::ep_mode> ep_mode;  // not given: dispatch, unless it sends more bytes
   bool repeat_heads = false;  // key and value heads whole on every rank of tp
   plait::training_dtype dtype = plait::training_dtype::f32;
   std::uint64_t seed = 1234;

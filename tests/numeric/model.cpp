@@ -225,6 +225,7 @@ TEST_CASE("a plan of one's own, with a layer ruled by its number, equals the bui
     CHECK(table_of(choice, true).types.master == choice.table()->types.master);
     CHECK(table_of(choice, true).types.moment == choice.table()->types.moment);
   }
+  CHECK(cheaper_ep_mode(own, false, sizes(1, 1, 8), 1) == ep_mode::gather);  // it has no other
   CHECK_THROWS_WITH_AS(choose_plan(own, true, ep_mode::gather, training_dtype::f32), doctest::Contains("mixtral"), plan_misfit);
   CHECK_THROWS_WITH_AS(choose_plan(own, true, ep_mode::none, training_dtype::f32), doctest::Contains("--sp"), plan_misfit);
 
@@ -263,6 +264,15 @@ TEST_CASE("fewer key heads than ranks: whole keys and values, of which each rank
     CHECK(std::isfinite(train_step(c, right, store, oracle_batch(), o).loss));
     CHECK_THROWS_WITH_AS(train_step(c, wrong, store, oracle_batch(), o), doctest::Contains("another plan"), std::logic_error);
   });
+}
+
+TEST_CASE("the mode that sends no more bytes: k choices, n ranks of experts") {
+  for (int n = 2; n <= 16; ++n)
+    for (int k = 1; k <= 16; ++k) {
+      CHECK(dispatch_sends_no_more(true, sizes(1, 1, n), k) == (k <= n));       // cut by sequence
+      CHECK(dispatch_sends_no_more(false, sizes(2, n, 1), k) == (k <= n));      // over data ranks alone
+      CHECK(dispatch_sends_no_more(false, sizes(3, 1, n), k) == (2 * k <= n));  // a stream that is whole over tp
+    }
 }
 
 TEST_CASE("in float64 every plan equals one rank to rounding") {

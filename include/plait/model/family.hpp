@@ -92,15 +92,20 @@ family make_family() {
   return f;
 }
 
-/// The mode in which a rank sends fewer bytes for a layer's experts, forward or backward, if tokens spread evenly: per token of the ranks
-/// that share out the experts (`mesh`: fsdp_outer, fsdp_inner, tp), in units of its row. Gather, where the family has no dispatch.
-inline ep_mode cheaper_ep_mode(const family& f, bool sp, const mesh_shape& mesh, std::int64_t top_k) {
-  if (f.plans[0][sp][static_cast<std::size_t>(ep_mode::dispatch)].table == nullptr) return ep_mode::gather;
+/// Does a rank send no more bytes for a layer's experts, forward or backward, if tokens are dispatched and spread evenly? Per token of the
+/// ranks that share out the experts (`mesh`: fsdp_outer, fsdp_inner, tp), in units of its row.
+inline bool dispatch_sends_no_more(bool sp, const mesh_shape& mesh, std::int64_t top_k) {
   const double inner = mesh.size[1], across = mesh.size[2], n = inner * across;
   const double there_and_back = 2 * static_cast<double>(top_k) * (n - 1) / (n * n);
   const double gathers_stream = (across - 1) / (across * inner);  // of a stream that is whole over tp, all-gather; an all-reduce is two
   const double gathered = sp ? 2 * (n - 1) / n : 2 * (inner - 1) / inner + 2 * gathers_stream;
-  return there_and_back + (sp ? 0 : gathers_stream) < gathered ? ep_mode::dispatch : ep_mode::gather;
+  return there_and_back + (sp ? 0 : gathers_stream) <= gathered + 1e-9;
+}
+/// The mode to take if none is asked for: dispatch where it sends no more (with equal bytes it was the faster one, and it needs less
+/// memory), gather elsewhere and where the family has no dispatch.
+inline ep_mode cheaper_ep_mode(const family& f, bool sp, const mesh_shape& mesh, std::int64_t top_k) {
+  const bool offered = f.plans[0][sp][static_cast<std::size_t>(ep_mode::dispatch)].table != nullptr;
+  return offered && dispatch_sends_no_more(sp, mesh, top_k) ? ep_mode::dispatch : ep_mode::gather;
 }
 
 /// The plan that the flags ask for.
