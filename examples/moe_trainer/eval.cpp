@@ -7,7 +7,7 @@
 namespace trainer {
 
 int eval(const options& o) {
-  require_writable("--dump", o.dump);
+  if (o.leads()) require_writable("--dump", o.dump);
   const session s(o);
   const token_source tokens(s, o.tokens);
   std::string line;
@@ -24,7 +24,7 @@ int eval(const options& o) {
     row.add("loss", r.loss).add("aux_loss", r.aux_loss).add("grad_norm", r.gradient_norm).add("tokens", r.tokens);
     line = row.text();
   });
-  std::printf("%s\n", line.c_str());
+  if (o.leads()) std::printf("%s\n", line.c_str());
   return 0;
 }
 

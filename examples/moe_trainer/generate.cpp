@@ -179,10 +179,11 @@ int generate(const options& o) {
     }
   });
   const auto rate = [](std::int64_t tokens, double seconds) { return seconds > 0 ? static_cast<double>(tokens) / seconds : 0.0; };
-  std::fprintf(stderr, "moe_trainer: %zu prompt%s of %lld tokens read in %.3f s (%.0f tokens/s); "
-                       "%lld new tokens, all but the first of each in %.3f s (%.0f tokens/s)\n",
-               count, count == 1 ? "" : "s", static_cast<long long>(read), first_seconds, rate(read, first_seconds),
-               static_cast<long long>(first_tokens + later_tokens), later_seconds, rate(later_tokens, later_seconds));
+  if (o.leads())
+    std::fprintf(stderr, "moe_trainer: %zu prompt%s of %lld tokens read in %.3f s (%.0f tokens/s); "
+                         "%lld new tokens, all but the first of each in %.3f s (%.0f tokens/s)\n",
+                 count, count == 1 ? "" : "s", static_cast<long long>(read), first_seconds, rate(read, first_seconds),
+                 static_cast<long long>(first_tokens + later_tokens), later_seconds, rate(later_tokens, later_seconds));
   return 0;
 }
 

@@ -1,21 +1,14 @@
 // The mixture-of-experts trainer. Exit codes: 0 done, 2 bad input (flags, files, plans that do not fit), 3 stopped by a signal with the
-// state saved, 1 anything else; the last line on stderr says what was wrong.
-#include <cstdio>
-#include <new>
-
-#include "plait/io/error.hpp"
-#include "session.hpp"
+// state saved, 1 anything else; the last line on stderr says what was wrong. Processes of one run end alike.
+#include "processes.hpp"
 
 int main(int argc, char** argv) {
   int exit_code = 0;
-  const auto fail = [](int code, const char* what) {
-    std::fflush(stdout);
-    std::fprintf(stderr, "moe_trainer: %s\n", what);
-    return code;
-  };
+  std::optional<trainer::options> options = trainer::parse(argc, argv, exit_code);
+  if (!options) return exit_code;
   try {
-    const std::optional<trainer::options> options = trainer::parse(argc, argv, exit_code);
-    if (!options) return exit_code;
+    if (options->processes > 0) return trainer::start(argv, *options);
+    if (!trainer::join(*options)) return 0;
     switch (options->run) {
       case trainer::command::train: return trainer::train(*options);
       case trainer::command::eval: return trainer::eval(*options);
@@ -23,16 +16,8 @@ int main(int argc, char** argv) {
       case trainer::command::explain: return trainer::explain(*options);
       case trainer::command::checkpoint: return trainer::checkpoint(*options);
     }
-  } catch (const trainer::usage_error& e) {
-    return fail(2, e.what());
-  } catch (const plait::io::input_error& e) {
-    return fail(2, e.what());
-  } catch (const plait::plan_misfit& e) {
-    return fail(2, e.what());
-  } catch (const std::bad_alloc&) {
-    return fail(1, "out of memory; use more ranks, a smaller batch or --recompute layer");
-  } catch (const std::exception& e) {
-    return fail(1, e.what());
+  } catch (...) {
+    return trainer::report_failure(*options, std::current_exception());
   }
   return 1;
 }

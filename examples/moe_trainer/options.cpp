@@ -73,7 +73,7 @@ plait::mesh_shape atoms_of(const axes& a, bool ep) {
   m.size[0] = static_cast<int>(a.fsdp / inner);
   m.size[1] = static_cast<int>(inner);
   m.size[2] = static_cast<int>(a.tp);
-  if (m.ranks() > 1024) throw usage_error("--mesh: " + std::to_string(m.ranks()) + " ranks as threads are too many; 1024 is the limit");
+  if (m.ranks() > 1024) throw usage_error("--mesh: " + std::to_string(m.ranks()) + " ranks are too many; 1024 is the limit");
   return m;
 }
 
@@ -90,9 +90,10 @@ axes mesh_for(std::int64_t ranks, bool sp, bool ep) {
 
 std::optional<options> parse(int argc, char** argv, int& exit_code) {
   options o;
-  std::string mesh, dtype = "f32", recompute = "none", kv_heads = "cut", ep_mode;
+  std::string mesh, dtype = "f32", recompute = "none", kv_heads = "cut", ep_mode, sums = "rank-order";
   std::vector<std::string> ids, stop_ids;
   std::int64_t ranks = 0;
+  plait::launch_flags process;
   CLI::App app{"Trains, evaluates and runs mixture-of-experts transformers under parallelism plans that are checked as types."};
   app.name("moe_trainer");
   app.require_subcommand(1);
@@ -120,8 +121,19 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
     sub->add_option("--recompute", recompute, "none, layer or experts: what the backward computes again")->check(CLI::IsMember({"none", "layer", "experts"}));
     sub->add_option("--grad-accumulation", o.accumulation, "slices of the step's rows")->capture_default_str();
   };
+  const auto processes = [&](CLI::App* sub) {
+    const char* const group = "Processes (default: ranks are threads of this one)";
+    sub->add_option("--processes", o.processes, "start N processes on this machine, a rank each")->check(CLI::Range(1, 1024))->group(group);
+    sub->add_option("--rank", process.rank, "which process this is; without it torchrun, MPI or Slurm say so")->check(CLI::NonNegativeNumber)->group(group);
+    sub->add_option("--world-size", process.size, "of how many processes")->check(CLI::PositiveNumber)->group(group);
+    sub->add_option("--local-rank", process.local_rank, "which of this machine's GPUs to take (default: by the order of ranks)")->check(CLI::NonNegativeNumber)->group(group);
+    sub->add_option("--rendezvous", process.rendezvous, "where processes meet: tcp:HOST:PORT (rank 0's address) or file:PATH")->group(group);
+    sub->add_option("--sums", sums, "between GPUs: rank-order (the bits of ranks that share a GPU) or nccl (NCCL's reductions)")->check(CLI::IsMember({"rank-order", "nccl"}))->group(group);
+    sub->add_option("--deadline", o.deadline, "seconds that joining, or any one operation, may take")->check(CLI::Range(0.5, 1e6))->capture_default_str()->group(group);
+  };
   CLI::App* train = app.add_subcommand("train", "train; without --model a small MoE with fresh weights");
   common(train);
+  processes(train);
   o.steps = 100;
   train->add_option("--steps", o.steps, "final step number")->capture_default_str();
   train->add_option("--lr", o.learning_rate, "AdamW learning rate, constant")->capture_default_str();
@@ -138,9 +150,11 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
   train->add_option("--resume", o.resume_from, "continue from a checkpoint, or from the latest one of a --save folder, under any plan");
   CLI::App* eval = app.add_subcommand("eval", "one forward and backward of all rows; the last line is a JSON object");
   common(eval);
+  processes(eval);
   eval->add_option("--dump", o.dump, "safetensors with logits and grad.<name>, float32");
   CLI::App* generate = app.add_subcommand("generate", "continue prompts: text for text, a JSON object a prompt for ids");
   common(generate);
+  processes(generate);
   generate->add_option("--prompt", o.prompts, "text; may be given several times")->allow_extra_args(false);
   generate->add_option("--prompts", o.prompts_file, "file with a prompt a line");
   generate->add_option("--prompt-ids", ids, "token ids, separated by commas; may be given several times")->allow_extra_args(false);
@@ -180,8 +194,26 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
     o.recompute = recompute == "layer" ? plait::recomputation::layer : recompute == "experts" ? plait::recomputation::experts : plait::recomputation::none;
     if (!ep_mode.empty() && !o.ep) throw usage_error("--ep-mode says how tokens come to experts on other ranks, but --ep was not given; add --ep");
     if (!ep_mode.empty()) o.ep_mode = ep_mode == "dispatch" ? plait::ep_mode::dispatch : plait::ep_mode::gather;
+    o.nccl_sums = sums == "nccl";
+    o.launch = plait::detect_launch(process);
+    if (o.processes > 0 && o.launch.by == "--processes") o.processes = 0;  // this is one of them
+    if (o.processes > 0 && o.launch.several())
+      throw usage_error("--processes starts processes, but " + o.launch.by + " has done so already; leave it out");
+    const int world = o.processes > 0 ? o.processes : o.launch.size;
+    if (world > 1 && ranks == 0 && mesh.empty()) ranks = world;
     if (ranks != 0 && !mesh.empty()) throw usage_error("--ranks and --mesh say the same thing; give one of them");
     o.mesh = atoms_of(ranks != 0 ? mesh_for(ranks, o.sp, o.ep) : parse_mesh(mesh), o.ep);
+    if (world > 1 && o.mesh.ranks() != world && (train->parsed() || eval->parsed() || generate->parsed()))
+      throw usage_error("the mesh has " + std::to_string(o.mesh.ranks()) + " ranks, but there are " + std::to_string(world) +
+                        " processes; every process is one rank");
+    for (const CLI::App* sub : app.get_subcommands())
+      for (const CLI::Option* option : sub->get_options()) {
+        const std::string name = option->get_name();
+        if (option->count() == 0 || option->get_group().starts_with("Processes") || name == "--threads") continue;
+        std::string value;
+        for (const std::string& part : option->results()) value += (value.empty() ? "" : " ") + part;
+        o.given.emplace_back(name, value);
+      }
     if (o.save_every && *o.save_every < 1) throw usage_error("--save-every: " + std::to_string(*o.save_every) + " is below 1");
     if (o.keep < 0) throw usage_error("--keep: " + std::to_string(o.keep) + " is negative; 0 keeps all");
     if (o.save_to.empty() && (o.save_every || o.keep != 0 || o.save_wait)) throw usage_error("--save-every, --keep and --save-wait need --save DIR");
@@ -219,6 +251,8 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
     for (char& ch : text) if (ch == '\n') ch = ' ';
     std::fprintf(stderr, "moe_trainer: %s; see moe_trainer --help\n", text.c_str());
   } catch (const usage_error& e) {
+    std::fprintf(stderr, "moe_trainer: %s\n", e.what());
+  } catch (const plait::launch_error& e) {
     std::fprintf(stderr, "moe_trainer: %s\n", e.what());
   }
   return std::nullopt;

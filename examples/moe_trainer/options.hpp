@@ -1,6 +1,7 @@
 #pragma once
 // What the command line says. Parsed in options.cpp, the only file that knows CLI11.
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -8,6 +9,11 @@
 
 #include "plait/model/family.hpp"
 #include "plait/mesh/mesh_shape.hpp"
+#include "plait/process/launch.hpp"
+
+namespace plait::inline v0_1 {
+class process_world;
+}
 
 namespace trainer {
 
@@ -55,6 +61,14 @@ struct options {
   bool cache = true;
   bool json = false;
   int rank = 0;
+
+  int processes = 0;                                        // to start; 0: this one runs
+  plait::launch launch;                                     // which process of how many this is
+  bool nccl_sums = false;                                   // NCCL adds, instead of the ranks in their order
+  double deadline = 300;                                    // seconds
+  std::vector<std::pair<std::string, std::string>> given;   // what must be the same on all processes
+  std::shared_ptr<plait::process_world> world;              // null: the ranks are threads of this process
+  bool leads() const { return launch.rank == 0; }           // speaks, and writes files that there is one of
 };
 
 /// Empty if the program should end at once with `exit_code` (help, version, a mistake that has been reported).

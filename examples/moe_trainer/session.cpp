@@ -7,6 +7,8 @@
 
 #include "plait/io/config.hpp"
 #include "plait/train/load_checkpoint.hpp"
+#include "plait/process/world.hpp"
+#include "processes.hpp"
 #include "text.hpp"
 
 namespace trainer {
@@ -49,10 +51,11 @@ constexpr const char* companion_names[] = {"generation_config.json", "tokenizer.
 /// Whether a --model folder is a checkpoint of ours or a folder of them.
 bool is_checkpoint(const std::string& folder) { return plait::io::holds_manifest(folder) || !plait::io::steps_in(folder).empty(); }
 
-plait::io::checkpoint open_saved(const std::string& path) {
+plait::io::checkpoint open_saved(const std::string& path, bool speaks) {
   std::vector<std::string> passed_over;
   const std::string folder = plait::io::latest_checkpoint(path, &passed_over);
-  for (const std::string& why : passed_over) std::fprintf(stderr, "moe_trainer: note: passed over: %s\n", why.c_str());
+  for (const std::string& why : passed_over)
+    if (speaks) std::fprintf(stderr, "moe_trainer: note: passed over: %s\n", why.c_str());
   return plait::io::open_checkpoint(folder);
 }
 
@@ -110,7 +113,7 @@ session::session(const options& from) : o(from) {
   const bool shards = o.resume_from.empty() && !o.model.empty() && plait::io::holds_shards(o.model);
   const bool ours = !o.resume_from.empty() || (!o.model.empty() && is_checkpoint(o.model));
   if (ours) {
-    saved = std::make_unique<plait::io::checkpoint>(open_saved(saved_in));
+    saved = std::make_unique<plait::io::checkpoint>(open_saved(saved_in, o.leads()));
     plait::io::checkpoint_reader reader(*saved);
     for (std::size_t f = 0; f < saved->m.files.size(); ++f) {
       if (saved->m.files[f].header != 0) continue;
@@ -142,8 +145,10 @@ session::session(const options& from) : o(from) {
   if (saved == nullptr && !o.model.empty() && o.run != command::explain) {
     folder = std::make_unique<plait::io::hf_folder>(o.model);
     const plait::io::checkpoint_report report = plait::io::check_checkpoint(*folder, config);
-    for (const std::string& warning : report.warnings) std::fprintf(stderr, "moe_trainer: note: %s\n", warning.c_str());
+    for (const std::string& warning : report.warnings)
+      if (o.leads()) std::fprintf(stderr, "moe_trainer: note: %s\n", warning.c_str());
   }
+  if (o.run != command::explain) require_agreement(*this);
 }
 
 void session::read_companions(const std::string& model) {
@@ -156,7 +161,8 @@ void session::read_companions(const std::string& model) {
 
 rank_model::rank_model(plait::context& c, const session& s) {
   const unsigned cores = std::max(1u, std::thread::hardware_concurrency());
-  c.exec.threads = s.o.threads > 0 ? s.o.threads : std::max(1, static_cast<int>(cores) / c.mesh.ranks());
+  const int sharing = s.o.world != nullptr ? s.o.world->local_size() : c.mesh.ranks();
+  c.exec.threads = s.o.threads > 0 ? s.o.threads : std::max(1, static_cast<int>(cores) / sharing);
   try {
     plait::build_store(c, store, s.table(), plait::numbers_of(s.config));
   } catch (const plait::plan_misfit& e) {
@@ -171,17 +177,16 @@ rank_model::rank_model(plait::context& c, const session& s) {
 }
 
 void on_every_rank(const session& s, const std::function<void(plait::context&, rank_model&)>& body) {
-  plait::run_ranks(
-      s.o.mesh, backend(s.o.backend),
-      [&](plait::context& c) {
-        rank_model m(c, s);
-        body(c, m);
-      },
-      plait::rank_options{s.o.check});
+  run_ranks(s, [&](plait::context& c) {
+    rank_model m(c, s);
+    body(c, m);
+  });
 }
 
 token_source::token_source(const session& s, const std::string& path) {
   const plait::io::token_rows rows = read_rows(s, path);
+  require_same(s.o, "the tokens of " + path + " (digest)",
+               plait::io::digest_of(rows.input_ids.data(), rows.input_ids.size() * sizeof rows.input_ids[0]).text());
   all_ = plait::batch::of(rows.rows, rows.columns, rows.input_ids);
   for (std::int64_t r = 0; r < rows.rows; ++r)
     for (std::int64_t i = 0; i < rows.columns; ++i) {

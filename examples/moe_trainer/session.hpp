@@ -34,6 +34,8 @@ struct session {
 
   /// The parameters' rules and layouts.
   const plait::plan_table& table() const { return plait::table_of(*plan, o.repeat_heads); }
+  /// Whether what `c` finds out is to be kept by this process: its own rank's, of threads the first one's.
+  bool keeps(const plait::context& c) const { return c.rank == 0 || o.world != nullptr; }
   /// Whether `saved` is continued, with its optimizer's state, rather than only its weights used.
   bool resumes() const { return saved != nullptr && !o.resume_from.empty(); }
 

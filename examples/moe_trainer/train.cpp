@@ -9,7 +9,7 @@
 #include "export.hpp"
 #include "plait/io/json_lines.hpp"
 #include "plait/train/save.hpp"
-#include "session.hpp"
+#include "processes.hpp"
 
 namespace trainer {
 namespace {
@@ -48,9 +48,9 @@ void print_plan(const session& s, const plait::parameter_store& store) {
   const std::string experts = s.sparse_layers > 0 ? fmt::format("{} experts (top {}), ", s.config.experts, s.config.top_k) : "";
   fmt::print("{}: {} layers, hidden {}, {}{} parameters{}\n", s.config.family, s.config.layers, s.config.hidden, experts, parameters,
              s.folder ? "" : ", fresh weights");
-  fmt::print("plan: {}{}, fsdp {} ({} x {}), tp {}, {} ranks as threads, {}\n", o.sp ? "sequence parallel" : "tensor parallel",
+  fmt::print("plan: {}{}, fsdp {} ({} x {}), tp {}, {}, {}\n", o.sp ? "sequence parallel" : "tensor parallel",
              experts_text(s), o.mesh.size[0] * o.mesh.size[1], o.mesh.size[0], o.mesh.size[1], o.mesh.size[2],
-             o.mesh.ranks(), name_of(o.dtype));
+             ranks_text(o), name_of(o.dtype));
 }
 
 /// A progress line that rewrites itself on a terminal, plain lines otherwise.
@@ -120,13 +120,18 @@ void require_room(const options& o, const plait::io::checkpoint_store& store, st
                                                       : fmt::format(", later than step {} which is continued; remove it or choose another folder", done)));
 }
 
-/// What the run's saves came to; written by rank 0.
+/// What the run's saves came to; every process keeps its own, of threads rank 0 does.
 struct save_tally {
   std::int64_t saved = 0, failed = 0, last = -1;
 };
 
 void report(const options& o, const std::optional<plait::save_outcome>& outcome, save_tally& tally) {
   if (!outcome) return;
+  if (!o.leads()) {
+    if (outcome->error.empty()) tally.last = outcome->step, ++tally.saved;
+    else ++tally.failed;
+    return;
+  }
   if (::isatty(1) != 0) fmt::print("\r\033[K");
   if (outcome->error.empty()) {
     ++tally.saved;
@@ -144,8 +149,10 @@ void report(const options& o, const std::optional<plait::save_outcome>& outcome,
 
 int train(const options& o) {
   if (o.tokens.empty()) throw usage_error("train: --tokens is missing; name a file of tokens or text, such as examples/data/verse.txt");
-  require_writable("--log", o.log);
-  require_writable("--export", o.export_to);
+  if (o.leads()) {
+    require_writable("--log", o.log);
+    require_writable("--export", o.export_to);
+  }
   require_writable("--save", o.save_to);
   options local = o;
   if (!local.sequence) local.sequence = 64;
@@ -154,14 +161,15 @@ int train(const options& o) {
   plait::io::training_state begun;
   begun.seed = o.seed;
   if (s.resumes()) begun = s.saved->m.training;
-  std::optional<plait::io::checkpoint_store> checkpoints;
-  if (!o.save_to.empty()) {
+  const bool saves = !o.save_to.empty();
+  std::optional<plait::io::checkpoint_store> checkpoints;  // rank 0's
+  if (saves && o.leads()) {
     checkpoints.emplace(o.save_to);
     require_room(o, *checkpoints, begun.step);
   }
   std::FILE* log = nullptr;
-  if (!o.log.empty() && (log = std::fopen(o.log.c_str(), s.resumes() ? "a" : "w")) == nullptr) throw usage_error("--log " + o.log + ": cannot be written");
-  const signal_guard signals(checkpoints.has_value());
+  if (!o.log.empty() && o.leads() && (log = std::fopen(o.log.c_str(), s.resumes() ? "a" : "w")) == nullptr) throw usage_error("--log " + o.log + ": cannot be written");
+  const signal_guard signals(saves);
   save_tally tally;
   bool stopped = false;
 
@@ -205,34 +213,34 @@ int train(const options& o) {
           std::fflush(log);
         }
       }
-      if (!checkpoints) continue;
+      if (!saves) continue;
       // Every rank must see the signal at the same step.
       const bool stop = plait::parameter_store::reduce_scalar(c, stop_asked != 0 ? 1.0 : 0.0) > 0;
       const bool due = stop || state.step == o.steps || (o.save_every && state.step % *o.save_every == 0);
       std::optional<plait::save_outcome> outcome = due || o.save_wait ? saver.finish(c) : saver.poll(c);
-      if (c.rank == 0) report(o, outcome, tally);
+      if (s.keeps(c)) report(o, outcome, tally);
       if (due) {
         outcome = saver.begin(c, m.store, facts);
         if (!outcome && o.save_wait) outcome = saver.finish(c);
-        if (c.rank == 0) report(o, outcome, tally);
+        if (s.keeps(c)) report(o, outcome, tally);
       }
       if (stop) {
-        if (c.rank == 0) stopped = state.step < o.steps;
+        if (s.keeps(c)) stopped = state.step < o.steps;
         break;
       }
     }
     const std::optional<plait::save_outcome> outcome = saver.finish(c);
-    if (c.rank == 0) report(o, outcome, tally);
+    if (s.keeps(c)) report(o, outcome, tally);
     if (c.rank == 0 && begun.step >= o.steps) fmt::print("step {} is done already; --steps is the number of the last step\n", begun.step);
     if (!o.export_to.empty()) export_folder(c, m, s, o.export_to);
   });
   if (log != nullptr && std::fclose(log) != 0) throw std::runtime_error("--log " + o.log + ": could not be written to the end");
-  if (!o.export_to.empty()) fmt::print("exported {}\n", o.export_to);
+  if (!o.export_to.empty() && o.leads()) fmt::print("exported {}\n", o.export_to);
   if (tally.failed > 0)
     throw std::runtime_error(fmt::format("{} of {} checkpoints could not be saved (see above); {}", tally.failed, tally.failed + tally.saved,
                                          tally.last >= 0 ? fmt::format("the latest is step {}", tally.last) : "none was"));
   if (stopped) {
-    fmt::print(stderr, "moe_trainer: stopped by a signal after step {}, which is saved; continue with --resume {}\n", tally.last, o.save_to);
+    if (o.leads()) fmt::print(stderr, "moe_trainer: stopped by a signal after step {}, which is saved; continue with --resume {}\n", tally.last, o.save_to);
     return exit_stopped;
   }
   return 0;

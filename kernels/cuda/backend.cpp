@@ -1,6 +1,7 @@
 // The table, queues, marks and faults.
 #include "plait/kernels/cuda_backend.hpp"
 
+#include <map>
 #include <mutex>
 #include <vector>
 
@@ -11,30 +12,36 @@ namespace plait::inline v0_1 {
 namespace cuda {
 namespace {
 
-/// Events, taken and given back many times a step.
+struct mark_point {
+  cudaEvent_t event = nullptr;
+  int device = 0;
+};
+
+/// Events, taken and given back many times a step; each belongs to a device.
 class event_pool {
  public:
-  cudaEvent_t take() {
+  mark_point* take(int device) {
     {
       std::lock_guard lock(mutex_);
-      if (!free_.empty()) {
-        const cudaEvent_t e = free_.back();
-        free_.pop_back();
-        return e;
+      std::vector<mark_point*>& free = free_[device];
+      if (!free.empty()) {
+        mark_point* const m = free.back();
+        free.pop_back();
+        return m;
       }
     }
     cudaEvent_t e = nullptr;
     check(cudaEventCreateWithFlags(&e, cudaEventDisableTiming), "making an event");
-    return e;
+    return new mark_point{e, device};
   }
-  void give(cudaEvent_t e) {
+  void give(mark_point* m) {
     std::lock_guard lock(mutex_);
-    free_.push_back(e);
+    free_[m->device].push_back(m);
   }
 
  private:
   std::mutex mutex_;
-  std::vector<cudaEvent_t> free_;  // left to the end of the program, when the driver may be gone already
+  std::map<int, std::vector<mark_point*>> free_;  // left to the end of the program, when the driver may be gone already
 };
 event_pool& events() {
   static event_pool one;
@@ -44,14 +51,15 @@ event_pool& events() {
 void* open_queue() { return new queue; }
 void close_queue(void* q) { delete static_cast<queue*>(q); }
 void* mark(const execution& ex) {
-  const cudaEvent_t e = events().take();
-  check(cudaEventRecord(e, queue_of(ex).stream), "recording an event");
-  return e;
+  const queue& q = queue_of(ex);
+  mark_point* const m = events().take(q.device);
+  check(cudaEventRecord(m->event, q.stream), "recording an event");
+  return m;
 }
 void wait_mark(const execution& ex, void* m) {
-  check(cudaStreamWaitEvent(queue_of(ex).stream, static_cast<cudaEvent_t>(m), 0), "waiting for an event");
+  check(cudaStreamWaitEvent(queue_of(ex).stream, static_cast<mark_point*>(m)->event, 0), "waiting for an event");
 }
-void release_mark(void* m) { events().give(static_cast<cudaEvent_t>(m)); }
+void release_mark(void* m) { events().give(static_cast<mark_point*>(m)); }
 
 void clear_faults(const execution& ex) {
   queue& q = queue_of(ex);
@@ -75,6 +83,14 @@ void release(void* q, void* pointer, std::size_t) {
 }
 
 }  // namespace
+
+bool has_reached(void* mark) {
+  if (mark == nullptr) return false;
+  const bool reached = cudaEventQuery(static_cast<mark_point*>(mark)->event) == cudaSuccess;
+  cudaGetLastError();  // "not yet" is no error
+  return reached;
+}
+
 }  // namespace cuda
 
 const char* cuda_missing() {

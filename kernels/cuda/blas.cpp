@@ -3,9 +3,11 @@
 #include <cublasLt.h>
 #include <dlfcn.h>
 
+#include <mutex>
 #include <string>
 
 #include "plait/kernels/cuda/queue.hpp"
+#include "plait/kernels/per_device.hpp"
 
 #ifndef PLAIT_CUDA_LIBRARY_DIR
 #define PLAIT_CUDA_LIBRARY_DIR "/usr/local/cuda/lib64"
@@ -16,7 +18,6 @@ namespace {
 
 struct library {
   std::string missing;
-  cublasLtHandle_t handle = nullptr;
 #define PLAIT_LT(name) decltype(&::cublasLt##name) name = nullptr
   PLAIT_LT(Create);
   PLAIT_LT(Matmul);
@@ -56,7 +57,6 @@ struct library {
     PLAIT_LT(MatmulPreferenceDestroy);
     PLAIT_LT(MatmulPreferenceSetAttribute);
 #undef PLAIT_LT
-    if (missing.empty() && Create(&handle) != CUBLAS_STATUS_SUCCESS) missing = "cuBLASLt could not be started on this GPU";
   }
 };
 
@@ -68,6 +68,16 @@ const library& lt() {
 void require(cublasStatus_t status, const char* what) {
   if (status != CUBLAS_STATUS_SUCCESS)
     throw std::runtime_error(std::string("plait: CUDA: cuBLASLt ") + what + ": status " + std::to_string(static_cast<int>(status)));
+}
+
+/// One a device, to the end of the program; null if it cannot be made.
+cublasLtHandle_t handle() {
+  static std::mutex mutex;
+  static cublasLtHandle_t made[kernels::most_devices] = {};
+  std::lock_guard lock(mutex);
+  cublasLtHandle_t& here = made[kernels::this_device()];
+  if (here == nullptr && lt().Create(&here) != CUBLAS_STATUS_SUCCESS) here = nullptr;
+  return here;
 }
 
 cudaDataType_t data_type(dtype type) { return type == dtype::bf16 ? CUDA_R_16BF : CUDA_R_32F; }
@@ -99,7 +109,10 @@ blas_plans::~blas_plans() {
   for (auto& [key, p] : known) delete p;
 }
 
-const char* blas_missing() { return lt().missing.empty() ? nullptr : lt().missing.c_str(); }
+const char* blas_missing() {
+  if (!lt().missing.empty()) return lt().missing.c_str();
+  return handle() != nullptr ? nullptr : "cuBLASLt could not be started on this GPU";
+}
 
 bool blas_product(queue& q, std::int64_t M, std::int64_t N, std::int64_t K, view a, bool transpose_a, view b, bool transpose_b, view c,
                   bool accumulate) {
@@ -137,14 +150,14 @@ bool blas_product(queue& q, std::int64_t M, std::int64_t N, std::int64_t K, view
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, align_c);
     cublasLtMatmulHeuristicResult_t best{};
     int count = 0;
-    const cublasStatus_t status = lt().MatmulAlgoGetHeuristic(lt().handle, p->product, p->a, p->b, p->c, p->c, preference, 1, &best, &count);
+    const cublasStatus_t status = lt().MatmulAlgoGetHeuristic(handle(), p->product, p->a, p->b, p->c, p->c, preference, 1, &best, &count);
     lt().MatmulPreferenceDestroy(preference);
     p->found = status == CUBLAS_STATUS_SUCCESS && count == 1 && best.state == CUBLAS_STATUS_SUCCESS;
     p->algorithm = best.algo;
   }
   if (!p->found) return false;
   if (q.product_workspace == nullptr) q.product_workspace = q.allocate(product_workspace_bytes);
-  require(lt().Matmul(lt().handle, p->product, &alpha, b.data, p->a, a.data, p->b, &beta, c.data, p->c, c.data, p->c, &p->algorithm,
+  require(lt().Matmul(handle(), p->product, &alpha, b.data, p->a, a.data, p->b, &beta, c.data, p->c, c.data, p->c, &p->algorithm,
                       q.product_workspace, product_workspace_bytes, q.stream), "product");
   return true;
 }

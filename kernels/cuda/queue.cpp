@@ -42,7 +42,7 @@ void* queue::allocate(std::size_t bytes) {
 void queue::upload(void* to, const void* from, std::size_t bytes) {
   if (bytes > staging_half) {
     check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream), "copying to the GPU");
-    check(cudaStreamSynchronize(stream), "copying to the GPU");
+    wait();
     return;
   }
   if (staged + bytes > staging_half) {

@@ -4,7 +4,7 @@ include(CMakePackageConfigHelpers)
 
 set(plait_cmake_dir "${CMAKE_INSTALL_DATADIR}/cmake/plait")
 set(plait_components)
-foreach(component io kernels nccl)
+foreach(component io kernels)
   if(TARGET plait_${component})
     list(APPEND plait_components ${component})
   endif()

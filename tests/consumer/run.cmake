@@ -21,7 +21,6 @@ if(WAY STREQUAL "find_package")
 
   # Every header of the installed components is there.
   file(GLOB_RECURSE headers RELATIVE "${REPO}/include" "${REPO}/include/plait/*.hpp")
-  list(FILTER headers EXCLUDE REGEX "^plait/comm/nccl")
   if(NOT WITH_IO)
     list(FILTER headers EXCLUDE REGEX "^plait/io(/|\\.hpp$)")
   endif()

@@ -1,7 +1,7 @@
 """Every header compiles alone, twice in one file, with macros around it that system headers are known to define.
 
-Without names all headers under include/ are tried (plait/comm/nccl*.hpp needs NCCL and is left out; plait/io/ needs
-nlohmann's JSON and is left out when --json is empty and the compiler does not find it by itself).
+Without names all headers under include/ are tried (plait/io/ needs nlohmann's JSON
+and is left out when --json is empty and the compiler does not find it by itself).
 """
 import argparse
 import pathlib
@@ -56,7 +56,7 @@ def main():
     tried, failed = 0, 0
     for header in headers:
         if not options.headers:
-            if header.startswith("plait/comm/nccl") or (header.startswith(("plait/io/", "plait/io.")) and not with_json):
+            if header.startswith(("plait/io/", "plait/io.")) and not with_json:
                 print(f"left out: {header}")
                 continue
         tried += 1

@@ -7,7 +7,7 @@ import re
 import sys
 
 LEVELS = {"core": 0, "mesh": 1, "placement": 1, "tensor": 2, "typing": 3, "style": 3, "plan": 4, "comm": 4, "runtime": 4,
-          "ops": 5, "cpu": 5, "model": 6, "train": 6, "io": 6}
+          "process": 5, "ops": 5, "cpu": 5, "model": 6, "train": 6, "io": 6}
 # plait.hpp stands right above the layers it gathers, so ops and models may include it; runtime.hpp stands above all.
 ROOT_HEADERS = {"version.hpp": 0, "plait.hpp": 4.5, "runtime.hpp": 7}
 
@@ -24,15 +24,16 @@ stop_token streambuf string string_view strstream syncstream system_error thread
 unordered_map unordered_set utility valarray variant vector version
 """.split())
 POSIX = re.compile(r"^(fcntl|unistd|dirent|pthread|sched)\.h$|^sys/[a-z]+\.h$")
+SOCKET = re.compile(r"^(arpa/inet|netdb|netinet/in|netinet/tcp|poll)\.h$")
 VECTOR = re.compile(r"^(immintrin|arm_neon|x86intrin)\.h$")
 # What a folder may include besides the standard library and plait.
 OUTSIDE = {
     "io": lambda name: name.startswith("nlohmann/") or name == "xxhash.h" or POSIX.match(name),
     "cpu": lambda name: name == "cblas.h" or VECTOR.match(name),
     "runtime": lambda name: POSIX.match(name),
+    "process": lambda name: POSIX.match(name) or SOCKET.match(name),
 }
-OUTSIDE_FILE = {"plait/comm/nccl.hpp": lambda name: name in ("nccl.h", "cuda_runtime_api.h", "cuda_runtime.h"),
-                "plait/io/sentencepiece_tokenizer.hpp": lambda name: name == "sentencepiece_processor.h"}
+OUTSIDE_FILE = {"plait/io/sentencepiece_tokenizer.hpp": lambda name: name == "sentencepiece_processor.h"}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)

@@ -50,7 +50,6 @@ def main():
     include = pathlib.Path(options.repo) / "include"
     flags = [word for folder in options.json.split(",") if folder for word in ("-isystem", folder)]
     headers = sorted(str(path.relative_to(include)) for path in include.rglob("*.hpp"))
-    headers = [name for name in headers if not name.startswith("plait/comm/nccl")]
     if not has(options.compiler, flags, "nlohmann/json.hpp"):
         headers = [name for name in headers if not name.startswith(("plait/io/", "plait/io."))]
 

@@ -4,27 +4,15 @@
 #include <algorithm>
 #include <condition_variable>
 #include <cstring>
-#include <exception>
 #include <deque>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <set>
-#include <stdexcept>
 #include <string>
-#include <thread>
-#include <vector>
 
-#include "plait/comm/communicator.hpp"
-#include "plait/runtime/context.hpp"
-#include "plait/runtime/queue.hpp"
+#include "plait/comm/rank_fabric.hpp"
 
 namespace plait::inline v0_1 {
-
-/// Thrown on ranks that were waiting when another one failed.
-struct rank_released : std::runtime_error {
-  rank_released() : std::runtime_error("plait: released, because another rank failed") {}
-};
 
 struct rank_options {
   bool check = true;  // compare op, type and count of every collective between ranks before moving data
@@ -370,9 +358,37 @@ static_assert(can_all_gather<rank_communicator> && can_reduce_scatter<rank_commu
               can_all_to_all<rank_communicator> && can_all_to_all_uneven<rank_communicator> && can_send_receive<rank_communicator>);
 
 /// All ranks of one mesh, in this process.
-class rank_world {
+class rank_world final : public rank_fabric {
  public:
   rank_world(const mesh_shape& mesh, const backend& ops, rank_options options = {}) : mesh_(mesh), ops_(&ops), options_(options) {}
+
+  std::unique_ptr<communicator_source> open(int rank) override { return std::make_unique<rank_communicators>(*this, rank); }
+  void leave(int rank) override {
+    std::lock_guard lock(mutex_);
+    departed_.insert(rank);
+    for (auto& [key, g] : groups_) depart_from(*g, key.first, key.second, rank);
+  }
+
+ private:
+  /// A rank's communicators, made as they are asked for.
+  class rank_communicators final : public communicator_source {
+   public:
+    rank_communicators(rank_world& world, int rank) : world_(world), rank_(rank) {}
+    any_communicator& group(std::uint32_t mask) override {
+      std::unique_ptr<rank_communicator>& c = made_[mask];
+      if (c == nullptr) {
+        int position = 0;
+        const int first = group_members(world_.mesh_, rank_, mask, position).front();
+        c = std::make_unique<rank_communicator>(world_.group(mask, first), position);
+      }
+      return *c;
+    }
+
+   private:
+    rank_world& world_;
+    int rank_;
+    std::map<std::uint32_t, std::unique_ptr<rank_communicator>> made_;
+  };
 
   std::shared_ptr<detail::rank_group> group(std::uint32_t mask, int first_rank) {
     std::lock_guard lock(mutex_);
@@ -384,40 +400,14 @@ class rank_world {
     }
     return g;
   }
-  /// A rank's body has returned normally.
-  void depart(int rank) {
-    std::lock_guard lock(mutex_);
-    departed_.insert(rank);
-    for (auto& [key, g] : groups_) depart_from(*g, key.first, key.second, rank);
+  void depart_from(detail::rank_group& g, std::uint32_t mask, int first_rank, int rank) const {
+    int position = 0;
+    if (group_members(mesh_, rank, mask, position).front() == first_rank) g.depart(position);
   }
-  void fail(std::exception_ptr why, bool released) {
+  void stop(int, std::exception_ptr) override {
     std::lock_guard lock(mutex_);
-    if (!released && (first_ == nullptr || first_is_release_)) {
-      first_ = why;
-      first_is_release_ = false;
-    } else if (first_ == nullptr) {
-      first_ = why;
-      first_is_release_ = true;
-    }
     failed_ = true;
     for (auto& g : groups_) g.second->fail();
-  }
-  void rethrow() const {
-    if (first_ != nullptr) std::rethrow_exception(first_);
-  }
-  const mesh_shape& mesh() const { return mesh_; }
-
- private:
-  void depart_from(detail::rank_group& g, std::uint32_t mask, int first_rank, int rank) const {
-    int at[max_atoms] = {}, first[max_atoms] = {};
-    mesh_.coordinates(rank, at);
-    mesh_.coordinates(first_rank, first);
-    int position = 0;
-    for (int a = 0; a < mesh_.atoms; ++a) {
-      if (mask >> a & 1u) position = position * mesh_.size[a] + at[a];
-      else if (at[a] != first[a]) return;  // not a member
-    }
-    g.depart(position);
   }
 
   mesh_shape mesh_;
@@ -426,81 +416,22 @@ class rank_world {
   std::mutex mutex_;
   std::map<std::pair<std::uint32_t, int>, std::shared_ptr<detail::rank_group>> groups_;
   std::set<int> departed_;
-  bool failed_ = false, first_is_release_ = false;
-  std::exception_ptr first_;
+  bool failed_ = false;
 };
 
-/// A rank's communicators, made as they are asked for.
-class rank_communicators final : public communicator_source {
- public:
-  rank_communicators(rank_world& world, int rank) : world_(world), rank_(rank) {}
-  any_communicator& group(std::uint32_t mask) override {
-    std::unique_ptr<rank_communicator>& c = made_[mask];
-    if (c == nullptr) {
-      int at[max_atoms] = {}, first[max_atoms] = {};
-      world_.mesh().coordinates(rank_, at);
-      int position = 0;
-      for (int a = 0; a < world_.mesh().atoms; ++a) {
-        const bool spans = (mask >> a & 1u) != 0;
-        first[a] = spans ? 0 : at[a];
-        if (spans) position = position * world_.mesh().size[a] + at[a];
-      }
-      c = std::make_unique<rank_communicator>(world_.group(mask, world_.mesh().rank_of(first)), position);
-    }
-    return *c;
-  }
-
- private:
-  rank_world& world_;
-  int rank_;
-  std::map<std::uint32_t, std::unique_ptr<rank_communicator>> made_;
-};
-
+/// Runs body(context&) once per rank of `mesh`, each in a thread of its own (in this one if there is only one rank), and rethrows
+/// the first exception of any rank after all have stopped.
 template <class Body>
-void run_ranks(const mesh_shape& mesh, const backend& ops, Body body, rank_options options = {});
+void run_ranks(const mesh_shape& mesh, const backend& ops, Body body, rank_options options = {}) {
+  rank_world world(mesh, ops, options);
+  run_ranks_over(world, mesh, ops, 0, mesh.ranks(), std::move(body));
+}
 
 /// The same over a mesh type whose sizes are all static.
 template <class Mesh, class Body>
 void run_ranks(const backend& ops, Body body, rank_options options = {}) {
   static_assert(shape_is_static<Mesh>, "plait: the mesh has axes whose size is known at run time only; pass a mesh_shape");
   run_ranks(shape_of<Mesh>(), ops, std::move(body), options);
-}
-
-/// Runs body(context&) once per rank of `mesh`, each in a thread of its own (in this one if there is only one rank), and rethrows
-/// the first exception of any rank after all have stopped.
-template <class Body>
-void run_ranks(const mesh_shape& mesh, const backend& ops, Body body, rank_options options) {
-  rank_world world(mesh, ops, options);
-  const auto one = [&](int rank) {
-    try {
-      rank_communicators communicators(world, rank);
-      fault_record faults;
-      const queue_owner queue(ops);
-      context c;
-      c.ops = &ops;
-      c.exec.queue = queue.get();
-      c.exec.faults = &faults;
-      c.mesh = mesh;
-      c.rank = rank;
-      mesh.coordinates(rank, c.coordinate);
-      c.communicators = &communicators;
-      body(c);
-      world.depart(rank);
-    } catch (const rank_released&) {
-      world.fail(std::current_exception(), true);
-    } catch (...) {
-      world.fail(std::current_exception(), false);
-    }
-  };
-  const int n = mesh.ranks();
-  if (n == 1) {
-    one(0);
-  } else {
-    std::vector<std::thread> threads;
-    for (int r = 0; r < n; ++r) threads.emplace_back(one, r);
-    for (std::thread& t : threads) t.join();
-  }
-  world.rethrow();
 }
 
 }  // namespace plait::inline v0_1

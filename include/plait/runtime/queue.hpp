@@ -34,6 +34,7 @@ class queue_mark {
   ~queue_mark() {
     if (mark_ != nullptr) backend_->release_mark(mark_);
   }
+  void* get() const { return mark_; }
   /// What `later` queues from here on runs after the mark.
   void wait(const execution& later) const {
     if (mark_ != nullptr) backend_->wait_mark(later, mark_);

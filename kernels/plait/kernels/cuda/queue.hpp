@@ -9,6 +9,7 @@
 
 #include "plait/kernels/cuda/arena.hpp"
 #include "plait/kernels/cuda/blas.hpp"
+#include "plait/kernels/cuda/interruption.hpp"
 #include "plait/runtime/backend.hpp"
 
 namespace plait::inline v0_1::cuda {
@@ -52,8 +53,15 @@ struct queue {
   void* allocate(std::size_t bytes);
   /// Copies from pageable memory, which may be reused at once, without waiting for the stream where it fits the staging memory.
   void upload(void* to, const void* from, std::size_t bytes);
-  void wait() { check(cudaStreamSynchronize(stream), "waiting for the queue"); }
+  interruption* watched_by = nullptr;  // null: nothing runs that could fail elsewhere
+  void wait() {
+    check(cudaStreamSynchronize(stream), "waiting for the queue");
+    if (watched_by != nullptr) watched_by->check();
+  }
 };
+
+/// Has everything before the mark run? Null: no.
+bool has_reached(void* mark);
 
 inline constexpr std::size_t staging_half = std::size_t{2} << 20;
 inline constexpr std::size_t product_workspace_bytes = std::size_t{32} << 20;

@@ -4,6 +4,7 @@
 
 #include "plait/kernels/grouped_gemm/arguments.hpp"
 #include "plait/kernels/grouped_gemm/kernel.cuh"
+#include "plait/kernels/per_device.hpp"
 #include "plait/kernels/tensor_map.cuh"
 
 namespace plait::inline v0_1::kernels::grouped_gemm {
@@ -39,8 +40,8 @@ bool encode_maps(problem& p, const arguments& call) {
 
 template <class Config>
 const char* launch(const arguments& call) {
-  static const cudaError_t prepared =
-      cudaFuncSetAttribute(run<Config>, cudaFuncAttributeMaxDynamicSharedMemorySize, Config::shared_bytes);
+  const cudaError_t prepared =
+      once_a_device([] { return cudaFuncSetAttribute(run<Config>, cudaFuncAttributeMaxDynamicSharedMemorySize, Config::shared_bytes); });
   if (prepared != cudaSuccess) return cudaGetErrorString(prepared);
   problem p;
   if (!encode_maps<Config>(p, call)) return "grouped gemm: the driver refused a tensor map (sizes or alignment)";

@@ -6,6 +6,7 @@
 #include <cuda_runtime_api.h>
 
 #include "plait/kernels/grouped_gemm/arguments.hpp"
+#include "plait/kernels/per_device.hpp"
 #include "plait/kernels/ptx.cuh"
 #include "plait/kernels/wgmma.cuh"
 
@@ -192,7 +193,7 @@ __global__ void __launch_bounds__(threads, 1) run(const arguments p) {
 template <major A, major B>
 const char* launch(const arguments& call) {
   constexpr int bytes = stages * (stage_bytes<A> + stage_bytes<B>);
-  static const cudaError_t prepared = cudaFuncSetAttribute(run<A, B>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  const cudaError_t prepared = once_a_device([] { return cudaFuncSetAttribute(run<A, B>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes); });
   if (prepared != cudaSuccess) return cudaGetErrorString(prepared);
   arguments copy = call;
   void* parameters[] = {&copy};
