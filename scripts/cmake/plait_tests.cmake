@@ -3,7 +3,7 @@
 #   tests/numeric/<name>.cpp    one program each, `numeric_<name>` (its own main or doctest's)
 #   tests/static/*.cpp          compiling is passing
 #   tests/trainer/<name>.{sh,py}  run with MOE_TRAINER=<the program>; names that start with `_` or `lib` are helpers
-#   tests/device/*.cu, bench/grouped_gemm/*.{cu,cpp}  compiled where nvcc is found; tests/device/backend_test.cpp: `device_backend`
+#   tests/device/*.cu, bench/grouped_gemm/*.{cu,cpp}  compiled where nvcc is found; tests/device/{backend,nccl}_test.cpp: `device_{backend,nccl}`
 #   tests/compile_fail, tests/house, tests/consumer  see plait_house.cmake
 # A file name that starts with `slow_` gives the label `slow` (left out by scripts/test --quick and by the sanitizer presets).
 find_path(PLAIT_DOCTEST_INCLUDE_DIR doctest/doctest.h)
@@ -110,6 +110,14 @@ if(TARGET plait_cuda)
   target_compile_options(device_backend PRIVATE -O1)
   add_test(NAME device_backend COMMAND device_backend)
   set_tests_properties(device_backend PROPERTIES LABELS device SKIP_RETURN_CODE 77)
+
+  plait_executable(device_nccl "${PROJECT_SOURCE_DIR}/tests/device/nccl_test.cpp")
+  target_include_directories(device_nccl PRIVATE "${PROJECT_SOURCE_DIR}/tests")
+  target_include_directories(device_nccl SYSTEM PRIVATE "${PLAIT_DOCTEST_INCLUDE_DIR}")
+  target_link_libraries(device_nccl PRIVATE plait::cuda plait_test_backend)
+  target_compile_options(device_nccl PRIVATE -O1)
+  add_test(NAME device_nccl COMMAND device_nccl)
+  set_tests_properties(device_nccl PROPERTIES LABELS device SKIP_RETURN_CODE 77)
 
   file(GLOB plait_device_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/device/*.cu")
   file(GLOB plait_device_bench CONFIGURE_DEPENDS

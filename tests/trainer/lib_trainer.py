@@ -41,6 +41,12 @@ REPEATED = [(name, flags + ["--kv-heads", "replicate"]) for name, flags in (
     ("fsdp2 x tp4, repeated heads", ["--mesh", "fsdp=2,tp=4"]), ("fsdp2 x sp4, repeated heads", ["--mesh", "fsdp=2,tp=4", "--sp"]),
     ("sp+ep4, repeated heads", ["--mesh", "tp=4", "--sp", "--ep"]), ("tp8, repeated heads", ["--mesh", "tp=8"]),
     ("sp8, repeated heads", ["--mesh", "tp=8", "--sp"]), ("tp+ep8, repeated heads", ["--mesh", "tp=8", "--ep"]))]
+if "PLAIT_TEST_RANKS" in os.environ:  # only the plans of so many ranks, for a machine with so many GPUs
+    def ranks(flags):
+        sizes = dict(axis.split("=") for axis in flags[1].split(",")) if flags else {}
+        return int(sizes.get("fsdp", 1)) * int(sizes.get("tp", 1))
+    PLANS, REPEATED = ([p for p in plans if ranks(p[1]) == int(os.environ["PLAIT_TEST_RANKS"])] for plans in (PLANS, REPEATED))
+FLAGS = os.environ.get("PLAIT_TEST_FLAGS", "").split()  # added to every run of ranks, such as --processes 2
 SMALL = os.environ.get("PLAIT_TEST_SCALE") == "small"  # under a sanitizer: each of the four plans, with and without FSDP
 if SMALL:
     REPEATED = [p for p in REPEATED if p[0].startswith("sp4")]
@@ -85,7 +91,7 @@ RENAMED = {
 def run(*args, expect=0):
     """Runs the trainer; returns (stdout, stderr). A wrong exit code ends the test."""
     if args and args[0] in ("train", "eval", "generate") and "--backend" not in args:
-        args = (*args, "--backend", BACKEND)
+        args = (*args, *FLAGS, "--backend", BACKEND)
     p = subprocess.run([TRAINER, *map(str, args)], capture_output=True, text=True, errors="replace", timeout=600)
     if p.returncode != expect:
         sys.exit(f"{' '.join(map(str, args))}: exit {p.returncode}, wanted {expect}\n{p.stdout[-2000:]}\n{p.stderr[-2000:]}")
