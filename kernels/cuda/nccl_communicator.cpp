@@ -40,22 +40,17 @@ void nccl_run::add(nccl_communicator& c) {
 
 void nccl_run::remove(nccl_communicator& c) {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return !failed_ || aborted_; });
+  changed_.wait(lock, [&] { return !failing_ || aborted_; });
   std::erase(communicators_, &c);
 }
 
 void nccl_run::fail(const std::string& why) {
   {
     std::lock_guard lock(mutex_);
-    if (failed_) return;
+    if (failing_) return;
+    failing_ = true;
     reason_ = why;
-    for (nccl_communicator* c : communicators_)
-      if (const std::string what = c->doing(); !what.empty() && reason_.find(what) == std::string::npos) {
-        reason_ += "; it was in " + what;
-        break;
-      }
-    aborted_ = communicators_.empty();
-    failed_ = true;
+    if (communicators_.empty()) failed_ = aborted_ = true;
     changed_.notify_all();
   }
   failed_here(why);
@@ -72,26 +67,38 @@ void nccl_run::stop_watching() {
 
 void nccl_run::watch() {
   std::unique_lock lock(mutex_);
-  while (!ending_ && !failed_) {
-    changed_.wait_for(lock, std::chrono::milliseconds(50));
+  if (!communicators_.empty()) cudaSetDevice(communicators_.front()->device());
+  while (!ending_ && !failing_) {
+    changed_.wait_for(lock, std::chrono::milliseconds(50), [&] { return ending_ || failing_; });
     std::string problem;
     for (nccl_communicator* c : communicators_)
-      if (problem.empty() && !failed_) problem = c->problem();
+      if (problem.empty() && !failing_) problem = c->problem();
     if (problem.empty()) continue;
     lock.unlock();
     fail(problem);
     lock.lock();
   }
-  if (!failed_ || aborted_) return;
+  if (!failing_ || aborted_) return;
+  for (nccl_communicator* c : communicators_)
+    if (const std::string what = c->doing(); !what.empty() && reason_.find(what) == std::string::npos) {
+      reason_ += "; " + c->me() + " was in " + what;
+      break;
+    }
+  failed_ = true;  // from here on threads that wait for their queues throw
   lock.unlock();
   abort_all();
 }
 
 void nccl_run::abort_all() {
   // All at once: one that is aborted alone may wait for its neighbours.
+  std::vector<nccl_communicator*> all;
+  {
+    std::lock_guard lock(mutex_);
+    all = communicators_;  // nobody leaves the list before aborted_ is set
+  }
   std::vector<std::thread> threads;
   std::atomic<std::size_t> ended{0};
-  for (nccl_communicator* c : communicators_)  // nobody leaves the list before aborted_ is set
+  for (nccl_communicator* c : all)
     threads.emplace_back([c, &ended] {
       c->abort();
       ++ended;
@@ -127,6 +134,7 @@ nccl_communicator::nccl_communicator(nccl_run& run, const std::string& key, std:
     settle("setting up a communicator");
   } catch (...) {
     run_->remove(*this);
+    if (comm_ != nullptr) nccl().CommAbort(comm_);
     throw;
   }
 }
@@ -151,7 +159,7 @@ std::string nccl_communicator::text(const operation& o) {
 }
 
 void nccl_communicator::broken(const char* what, ncclResult_t result) {
-  std::string why = "rank " + std::to_string(members_[static_cast<std::size_t>(position_)]) + ": NCCL: " + what + ": " + nccl().GetErrorString(result);
+  std::string why = std::string("NCCL: ") + what + ": " + nccl().GetErrorString(result);
   if (const char* detail = nccl().GetLastError(comm_); detail != nullptr && *detail != '\0') why += std::string(" (") + detail + ")";
   for (char& c : why)
     if (c == '\n') c = ' ';
@@ -160,7 +168,8 @@ void nccl_communicator::broken(const char* what, ncclResult_t result) {
 
 void nccl_communicator::settle(const char* what) {
   const process::time_limit limit(run_->options().limit);
-  for (int tries = 0;; ++tries) {
+  const auto begun = process::clock::now();
+  while (true) {
     run_->check();
     ncclResult_t state = ncclSuccess;
     {
@@ -172,7 +181,9 @@ void nccl_communicator::settle(const char* what) {
     if (limit.passed())
       throw std::runtime_error("NCCL: " + std::string(what) + " took longer than " + process::seconds_text(limit.seconds()) +
                                ", which is what --deadline allows; the other ranks of the group may not have come");
-    if (tries > 100) std::this_thread::sleep_for(std::chrono::microseconds(50));
+    // Most calls are taken within tens of microseconds, less than the shortest sleep; setting up takes long.
+    if (process::clock::now() - begun < std::chrono::milliseconds(2)) std::this_thread::yield();
+    else std::this_thread::sleep_for(std::chrono::microseconds(100));
   }
 }
 
@@ -236,14 +247,15 @@ std::string nccl_communicator::doing() {
   return "";
 }
 
+std::string nccl_communicator::me() const { return "rank " + std::to_string(members_[static_cast<std::size_t>(position_)]); }
+
 std::string nccl_communicator::problem() {
-  const std::string me = "rank " + std::to_string(members_[static_cast<std::size_t>(position_)]);
   {
     std::lock_guard lock(list_mutex_);
     for (const operation& o : operations_) {
       if (!o.posted || has_reached(o.done.get())) continue;
       if (std::chrono::duration<double>(process::clock::now() - o.begun).count() > run_->options().limit)
-        return me + " has waited " + process::seconds_text(run_->options().limit) + " in " + text(o) + "; --deadline allows no more";
+        return me() + " has waited " + process::seconds_text(run_->options().limit) + " in " + text(o) + "; --deadline allows no more";
       break;
     }
   }
@@ -253,13 +265,13 @@ std::string nccl_communicator::problem() {
   use_.unlock();
   if (state == ncclSuccess || state == ncclInProgress) return "";
   const std::string what = doing();
-  return me + ": NCCL reports: " + nccl().GetErrorString(state) + (what.empty() ? "" : ", in " + what);
+  return me() + ": NCCL reports: " + nccl().GetErrorString(state) + (what.empty() ? "" : ", in " + what);
 }
 
 void nccl_communicator::abort() {
   std::lock_guard lock(use_);
   aborted_ = true;
-  cudaSetDevice(device_);
+  cudaSetDevice(device_);  // of this thread, which is another one than the rank's
   if (comm_ != nullptr) nccl().CommAbort(comm_);
   comm_ = nullptr;
 }

@@ -17,9 +17,6 @@ queue::queue() {
   if (const char* missing = blas_missing()) throw std::runtime_error(std::string("plait: CUDA: ") + missing);
   check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "making a stream");
   for (cudaEvent_t& e : half_done) check(cudaEventCreateWithFlags(&e, cudaEventDisableTiming), "making an event");
-  void* pinned = nullptr;
-  check(cudaHostAlloc(&pinned, 2 * staging_half, cudaHostAllocDefault), "taking pinned memory");
-  staging = static_cast<char*>(pinned);
   faults = static_cast<unsigned long long*>(memory.allocate(sizeof *faults));
   check(cudaMemsetAsync(faults, 0xff, sizeof *faults, stream), "clearing faults");
 }
@@ -44,6 +41,11 @@ void queue::upload(void* to, const void* from, std::size_t bytes) {
     check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream), "copying to the GPU");
     wait();
     return;
+  }
+  if (staging == nullptr) {  // taking it may wait for every device, so a queue that uploads nothing must not
+    void* pinned = nullptr;
+    check(cudaHostAlloc(&pinned, 2 * staging_half, cudaHostAllocDefault), "taking pinned memory");
+    staging = static_cast<char*>(pinned);
   }
   if (staged + bytes > staging_half) {
     check(cudaEventRecord(half_done[half], stream), "recording an event");

@@ -20,7 +20,7 @@ want collectives && part "collectives" "$bin/device_nccl"
 
 # The same training run, by everything that can carry it. bf16 and float32; sums in rank order give the bits of one shared GPU.
 train=(train --backend cuda --tokens examples/data/verse.txt --seq 256 --batch 8 --steps 6 --save-every 3)
-torchrun=(python3 -m torch.distributed.run --no-python --standalone --nproc-per-node 2)
+torchrun=(python3 -m torch.distributed.run --no-python --standalone --nproc-per-node 2 --)
 mpirun=(mpirun --allow-run-as-root --oversubscribe -n 2)
 same() {
   diff -r -x .lock "$work/$1" "$work/$2" >/dev/null && diff <(sed 's/"tokens_per_second".*"expert_load/"expert_load/; s/"memory_peak.*//' "$work/$1.log") \
@@ -30,7 +30,7 @@ same() {
 bits() {
   local bad=0 dtype=$1; shift
   local run=("${train[@]}" --dtype "$dtype" "$@") name="$dtype"
-  go() { local to=$1; shift; "$@" "${run[@]}" "${more[@]}" --save "$work/$name-$to" --log "$work/$name-$to.log" >"$work/out" 2>&1 || { echo "$to failed"; tail -5 "$work/out"; bad=1; }; grep -m1 '^plan' "$work/out"; }
+  go() { local to=$1; shift; timeout "${RUN_LIMIT:-100}" "$@" "${run[@]}" "${more[@]}" --save "$work/$name-$to" --log "$work/$name-$to.log" >"$work/out" 2>&1 || { echo "$to failed"; tail -5 "$work/out"; bad=1; }; grep -m1 '^plan' "$work/out"; }
   local more=()
   CUDA_VISIBLE_DEVICES=0 go shared "$MOE_TRAINER"
   go threads "$MOE_TRAINER"; same "$name-shared" "$name-threads" || bad=1
@@ -61,8 +61,8 @@ if want kill; then
 fi
 if want oracles; then
   export PLAIT_TEST_RANKS=2
-  part "oracles, threads" python3 tests/trainer/oracles.py mixtral_aux
-  PLAIT_TEST_FLAGS="--processes 2" part "oracles, processes" python3 tests/trainer/oracles.py mixtral_aux
+  part "oracles, threads" python3 tests/trainer/oracles.py ${MODELS:-mixtral_aux}
+  PLAIT_TEST_FLAGS="--processes 2" part "oracles, processes" python3 tests/trainer/oracles.py ${MODELS:-mixtral_aux}
 fi
 echo "run_nccl: $([ $failed = 0 ] && echo passed || echo FAILED)" | tee -a "$out/summary"
 exit $failed

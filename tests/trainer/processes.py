@@ -146,7 +146,7 @@ def launchers():
         code, out, err = end(begin([*EVALUATE, "--mesh", "tp=2"], {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "8", "SLURM_PROCID": "0", **step}))
         report.check(code == 0 and json.loads(out) == want, f"in a Slurm allocation: {code} {err}")
     if importlib.util.find_spec("torch"):
-        p = subprocess.run(["python3", "-m", "torch.distributed.run", "--no-python", "--standalone", "--nproc-per-node", "2", TRAINER, *EVALUATE, "--mesh", "tp=2"],
+        p = subprocess.run(["python3", "-m", "torch.distributed.run", "--no-python", "--standalone", "--nproc-per-node", "2", "--", TRAINER, *EVALUATE, "--mesh", "tp=2"],
                            env=CLEAN, capture_output=True, text=True, timeout=120)
         report.check(p.returncode == 0 and json.loads(p.stdout.strip().splitlines()[-1]) == want, f"torchrun: {p.returncode} {p.stderr[-500:]}")
     else:

@@ -1,6 +1,7 @@
 #pragma once
 // One rank's end of a group, through NCCL: a communicator and a queue of its own, so that collectives run beside the rank's computation.
 #include <atomic>
+#include <condition_variable>
 #include <deque>
 #include <mutex>
 #include <string>
@@ -26,7 +27,7 @@ class nccl_run : public interruption {
 
   const nccl_options& options() const { return options_; }
   bool failed() const { return failed_.load(std::memory_order_acquire); }
-  /// Ends the run: everything that NCCL does is aborted. The first reason counts.
+  /// Ends the run: everything that NCCL does is aborted, by the watching thread. The first reason counts. Calls no CUDA.
   void fail(const std::string& why);
   void check() override {
     if (failed()) throw_failure();
@@ -60,7 +61,7 @@ class nccl_run : public interruption {
   std::vector<nccl_communicator*> communicators_;
   std::string reason_;
   std::atomic<bool> failed_{false};
-  bool aborted_ = false, ending_ = false;
+  bool failing_ = false, aborted_ = false, ending_ = false;
   std::thread watcher_;
 };
 
@@ -84,6 +85,8 @@ class nccl_communicator final : public any_communicator {
   /// The oldest operation that has not ended, if any.
   std::string doing();
   void abort();
+  int device() const { return device_; }
+  std::string me() const;
 
  private:
   struct operation {
