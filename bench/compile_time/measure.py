@@ -24,7 +24,9 @@ FAMILIES = {"mixtral": ("tp", "sp", "tp_ep", "sp_ep"), "qwen3_moe": ("tp", "sp",
             "granitemoe": ("tp", "sp", "tp_ep", "sp_ep"), "qwen2_moe": ("tp", "sp", "tp_ep", "sp_ep"),
             "hunyuan_v1_moe": ("tp", "sp", "tp_ep", "sp_ep"), "olmoe": ("tp", "sp", "tp_ep", "sp_ep"),
             "deepseek_v2": ("tp", "sp", "tp_ep", "sp_ep"),
-            "gpt_oss": ("tp", "sp", "tp_ep", "sp_ep"), "llama4_text": ("tp", "sp", "tp_ep", "sp_ep")}
+            "gpt_oss": ("tp", "sp", "tp_ep", "sp_ep"), "llama4_text": ("tp", "sp", "tp_ep", "sp_ep"),
+            "glm4_moe": ("tp", "sp", "tp_ep", "sp_ep"), "minimax_m2": ("tp", "sp", "tp_ep", "sp_ep"),
+            "phimoe": ("tp", "sp", "tp_ep", "sp_ep"), "ernie4_5_moe": ("tp", "sp", "tp_ep", "sp_ep")}
 
 
 def compile_once(compiler, source, *flags):
@@ -130,7 +132,7 @@ def scaling():
 def families():
     print("| family | plan | element | core-seconds of one more in a file | MiB |\n| --- | --- | --- | --- | --- |")
     for family, plans in FAMILIES.items():
-        tables = "mixtral" if family == "granitemoe" else family  # Granite's plans are Mixtral's
+        tables = "mixtral" if family in ("granitemoe", "phimoe") else family  # their plans are Mixtral's
         # What is the same for every plan and element is compiled once a file: it belongs to the file's cost, not to the plan's.
         body = "struct {3} : with_precision<{0}, {1}> {{}};\ntemplate class plait::decoder_model<{3}, {2}>;\n"
         file = f'#include "plait/model/{family}.hpp"\n#include "plait/model/decoder_model.hpp"\nusing namespace plait;\n'

@@ -99,6 +99,18 @@ const plait::family& family_named(const std::string& name) {
 #if defined(PLAIT_FAMILY_LLAMA4_TEXT)
       llama4_text_family(),
 #endif
+#if defined(PLAIT_FAMILY_GLM4_MOE)
+      glm4_moe_family(),
+#endif
+#if defined(PLAIT_FAMILY_MINIMAX_M2)
+      minimax_m2_family(),
+#endif
+#if defined(PLAIT_FAMILY_PHIMOE)
+      phimoe_family(),
+#endif
+#if defined(PLAIT_FAMILY_ERNIE4_5_MOE)
+      ernie4_5_moe_family(),
+#endif
   };
   std::string known;
   for (const plait::family& f : families) {

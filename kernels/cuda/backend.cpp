@@ -137,6 +137,7 @@ const backend& cuda_backend() {
       .embedding_gradient = cuda::embedding_gradient,
       .rms_norm = cuda::rms_norm,
       .rms_norm_gradient = cuda::rms_norm_gradient,
+      .centre_rows = cuda::centre_rows,
       .rope = cuda::rope,
       .attention = cuda::attention,
       .attention_gradient = cuda::attention_gradient,

@@ -1,4 +1,4 @@
-// RMS normalisation: a warp a row for short rows, a block a row for long ones.
+// RMS normalisation, and rows minus their mean: a warp a row for short rows, a block a row for long ones.
 #include "plait/kernels/cuda/columns.cuh"
 #include "plait/kernels/cuda/device.cuh"
 #include "plait/kernels/cuda/ops.hpp"
@@ -30,6 +30,29 @@ __global__ void __launch_bounds__(block_threads)
       load<V>(weight + c, w);
 #pragma unroll
       for (int j = 0; j < V; ++j) a[j] = w[j] * rounded<T>(a[j] * inverse);
+      store<V>(y + r * n + c, a);
+    }
+  }
+}
+
+template <class T, int G, int V>
+__global__ void __launch_bounds__(block_threads) centre_kernel(const T* x, T* y, index rows, index n) {
+  constexpr int groups = block_threads / G;
+  const int lane = static_cast<int>(threadIdx.x) % G;
+  for (index r = static_cast<index>(blockIdx.x) * groups + threadIdx.x / G; r < rows; r += static_cast<index>(gridDim.x) * groups) {
+    float sum = 0;
+    for (index c = lane * V; c < n; c += G * V) {
+      float a[V];
+      load<V>(x + r * n + c, a);
+#pragma unroll
+      for (int j = 0; j < V; ++j) sum += a[j];
+    }
+    const float mean = over_group<G>(sum, plus{}) / static_cast<float>(n);
+    for (index c = lane * V; c < n; c += G * V) {
+      float a[V];
+      load<V>(x + r * n + c, a);
+#pragma unroll
+      for (int j = 0; j < V; ++j) a[j] -= mean;
       store<V>(y + r * n + c, a);
     }
   }
@@ -111,6 +134,21 @@ void rms_norm(const execution& ex, view x, view weight, double epsilon, view y, 
           x.as<const T>(), weight.as<const T>(), static_cast<float>(epsilon), y.as<T>(), inverse_rms.as<float>(), rows, n);
     }, x.as<T>(), weight.as<T>(), y.as<T>());
     launched("rms_norm");
+  });
+}
+
+void centre_rows(const execution& ex, view x, view y) {
+  const index rows = x.rows(), n = x.columns();
+  if (rows == 0 || n == 0) return;
+  queue& q = queue_of(ex);
+  visit_float("centre_rows", x.type, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    with_shape<T>(n, [&](auto g, auto v) {
+      constexpr int G = decltype(g)::value, V = decltype(v)::value;
+      centre_kernel<T, G, V><<<blocks_for(rows, block_threads / G, 32ll * q.multiprocessors), block_threads, 0, q.stream>>>(x.as<const T>(), y.as<T>(),
+                                                                                                                         rows, n);
+    }, x.as<T>(), y.as<T>());
+    launched("centre_rows");
   });
 }
 

@@ -460,6 +460,13 @@ TEST_CASE("rms norm over cut rows: float64") {
       s.output("y", rms_norm(s.c, s.input<double, e3, rows_and<1>>("x", {B, S_, H}), s.input<double, e1, weights>("w", {H}), 1e-6));
       s.output("z", rms_norm(s.c, s.input<double, e3, rows_invariant>("u", {B, S_, H}), s.input<double, e1, L<on<tp, Invariant>>>("v", {H}), 1e-6));
     });
+    compare("layer_norm", seed, any_mesh(d), false, [=](session& s) {
+      s.output("y", layer_norm(s.c, s.input<double, e3, rows_and<1>>("x", {B, S_, H}), s.input<double, e1, weights>("w", {H}),
+                               s.input<double, e1, weights>("b", {H}), 1e-3));
+      using whole_vector = L<on<tp, Invariant>>;
+      s.output("z", layer_norm(s.c, s.input<double, e3, rows_invariant>("u", {B, S_, H}), s.input<double, e1, whole_vector>("v", {H}),
+                               s.input<double, e1, whole_vector>("a", {H}), 1e-3));
+    });
   });
 }
 

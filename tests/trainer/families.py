@@ -79,6 +79,14 @@ REFUSED = {
     "deepseek_v3": {"topk_method": "greedy", "scoring_func": "softmax", "moe_layer_freq": 2, "num_key_value_heads": 4, "n_group": 8, "topk_group": 5,
                     "norm_topk_prob": 1, "rope_interleave": "no"},
     "qwen3": {"attention_bias": True, "layer_types": ["full_attention", "sliding_attention"]},
+    "glm4_moe": {"n_group": 3, "topk_group": 2, "num_experts_per_tok": 9, "n_shared_experts": 0, "hidden_act": "gelu", "attention_dropout": 0.1,
+                 "n_routed_experts": "8"},
+    "minimax_m2": {"router_jitter_noise": 0.1, "rotary_dim": 4, "num_local_experts": 1, "hidden_act": "gelu",
+                   "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.3}},
+    "phimoe": {"num_experts_per_tok": 3, "sliding_window": 8, "router_jitter_noise": -0.1, "partial_rotary_factor": 0.5,
+               "rope_parameters": {"rope_type": "longrope", "rope_theta": 1e4}},
+    "ernie4_5_moe": {"moe_k": 9, "moe_num_shared_experts": -1, "moe_layer_interval": 0, "use_bias": "yes", "partial_rotary_factor": 0.5},
+    "qwen3": {"attention_bias": True, "use_sliding_window": True, "layer_types": ["full_attention", "sliding_attention"]},
 }
 
 

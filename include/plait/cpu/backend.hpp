@@ -47,6 +47,7 @@ inline const backend& cpu_backend() {
       .embedding_gradient = cpu_detail::embedding_gradient,
       .rms_norm = cpu_detail::rms_norm,
       .rms_norm_gradient = cpu_detail::rms_norm_gradient,
+      .centre_rows = cpu_detail::centre_rows,
       .rope = cpu_detail::rope,
       .attention = cpu_detail::attention,
       .attention_gradient = cpu_detail::attention_gradient,

@@ -1,5 +1,5 @@
 #pragma once
-// RMS normalisation over the last dim, as Hugging Face models compute it.
+// RMS normalisation over the last dim, as Hugging Face models compute it, and rows minus their mean.
 #include "plait/cpu/elementwise.hpp"
 #include "plait/cpu/lanes.hpp"
 
@@ -57,6 +57,20 @@ inline void rms_norm_gradient(const execution&, view x, view weight, view invers
       }
     }
     if (dweight) add_columns(sums, dweight, n);
+  });
+}
+
+inline void centre_rows(const execution&, view x, view y) {
+  visit_float("centre_rows", x.type, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    using S = statistic<T>;
+    const index rows = x.rows(), n = x.columns();
+    for (index r = 0; r < rows; ++r) {
+      const S* a = row_as<S>(x.as<const T>() + r * n, n, slot::row1);
+      const S mean = sum(a, n) / static_cast<S>(n);
+      T* to = y.as<T>() + r * n;
+      for (index c = 0; c < n; ++c) to[c] = convert<T>(a[c] - mean);
+    }
   });
 }
 

@@ -35,6 +35,7 @@ struct family_defaults {
   std::int64_t max_positions;
   std::int64_t bos;
   std::int64_t head_dim = 0;
+  double rotary_part = 0;  ///< what partial_rotary_factor is by default; 0: the class does not have it
 };
 
 /// The fields that all supported families share.
@@ -72,7 +73,8 @@ inline void read_shared(const fields& f, const family_defaults& defaults, model_
   c.tied = f.truth("tie_word_embeddings", false);
   c.max_positions = f.whole("max_position_embeddings", defaults.max_positions);
   c.rope_theta = rope_theta(f, defaults.rope_theta);
-  c.rope = read_rope(f, c.max_positions);
+  c.rope = read_rope(f, c.max_positions, {}, defaults.rotary_part > 0);
+  if (defaults.rotary_part > 0) c.rotary_width = read_rotary_width(f, c.head_dim, defaults.rotary_part);
   c.eos = f.numbers("eos_token_id");
   const json_value* bos = f.object().find("bos_token_id");
   c.bos = !bos ? defaults.bos : bos->is_null() ? -1 : f.whole("bos_token_id", -1, 0);
@@ -93,10 +95,12 @@ inline void read_shared(const fields& f, const family_defaults& defaults, model_
 }
 
 /// The fields of families with experts.
-inline void read_experts(const fields& f, model_config& c, std::string_view top_k = "num_experts_per_tok", double aux_coefficient = 0.001) {
-  c.experts = f.either("num_experts", "num_local_experts");
+inline void read_experts(const fields& f, model_config& c, std::string_view top_k = "num_experts_per_tok", double aux_coefficient = 0.001,
+                         std::string_view experts = "") {
+  c.experts = experts.empty() ? f.either("num_experts", "num_local_experts") : f.whole(experts);
+  if (experts.empty()) experts = f.find("num_experts") ? "num_experts" : "num_local_experts";
   if (c.experts > max_config_experts)
-    f.fail(f.find("num_experts") ? "num_experts" : "num_local_experts",
+    f.fail(experts,
            "is " + std::to_string(c.experts) + "; at most " + std::to_string(max_config_experts) + " is possible");
   c.top_k = f.whole(top_k);
   if (c.top_k > c.experts)
@@ -374,6 +378,74 @@ inline void read_llama4_text(const fields& f, model_config& c) {
   c.dense_intermediate = f.whole("intermediate_size_mlp", 16384);
 }
 
+inline void read_glm4_moe(const fields& f, model_config& c) {
+  read_shared(f, {8, 1e-5, 1e4, 131072, -1, 0, 0.5}, c);
+  read_experts(f, c, "num_experts_per_tok", 0, "n_routed_experts");
+  c.output_router_logits = false;  // the class adds no balancing loss
+  c.expert_intermediate = f.whole("moe_intermediate_size", 1408);
+  c.shared_intermediate = c.expert_intermediate * f.whole("n_shared_experts", 1);
+  c.query_key_value_bias = f.truth("attention_bias", false);  // o_proj never has one
+  c.query_key_norm = f.truth("use_qk_norm", false);
+  c.choice_correction = 1;
+  read_expert_groups(f, c, 1, 1);
+  if (c.experts / c.router.groups < 2) f.fail("n_group", "leaves one expert a group; a group is worth its two best");
+  c.router.worth = group_worth::two_best;
+  c.router.scoring = router_scoring::sigmoid;
+  c.router.normalise = f.truth("norm_topk_prob", true);
+  c.router.epsilon = 1e-20;
+  c.router.factor = f.number("routed_scaling_factor", 1.0);
+  const std::int64_t dense = f.whole("first_k_dense_replace", 1, 0);
+  for (std::int64_t i = 0; i < c.layers; ++i) c.sparse_layer.push_back(i >= dense);
+  c.dense_intermediate = f.whole("intermediate_size", 10944);
+}
+
+inline void read_minimax_m2(const fields& f, model_config& c) {
+  read_shared(f, {8, 1e-6, 5e6, 196608, 200034, 128, 1.0}, c);
+  if (f.find("rotary_dim") && f.whole("rotary_dim") != c.rotary_width)
+    f.fail("rotary_dim", "is not head_dim x partial_rotary_factor, by which the class goes; set rope_parameters.partial_rotary_factor");
+  read_experts(f, c);
+  c.expert_intermediate = f.whole("intermediate_size");
+  c.query_key_norm = c.query_key_norm_whole = true;
+  c.choice_correction = 1;
+  c.router = {.scoring = router_scoring::sigmoid, .normalise = true};
+  f.must_be_zero("router_jitter_noise", "is not 0; jitter in the router is not supported, set it to 0");
+  c.sparse_layer.assign(static_cast<std::size_t>(c.layers), true);
+}
+
+inline void read_phimoe(const fields& f, model_config& c) {
+  read_shared(f, {8, 1e-5, 1e6, 4096 * 32, 1}, c);
+  read_experts(f, c);
+  if (c.top_k != 2) f.fail("num_experts_per_tok", "is " + std::to_string(c.top_k) + "; the router of this family always chooses 2");
+  c.expert_intermediate = f.whole("intermediate_size");
+  // As in evaluation: the class's training draws its experts at random and adds jitter to the router's input.
+  const double jitter = f.number("router_jitter_noise", 0.01);
+  if (jitter < 0) f.fail("router_jitter_noise", "is negative");
+  c.router = {.scoring = router_scoring::sparsemixer, .nearness = 2 * jitter};
+  c.layer_norm = true;
+  c.attention_bias = f.truth("attention_bias", false);
+  c.head_bias = f.truth("lm_head_bias", false);
+  if (f.find("sliding_window") && f.whole("sliding_window") < c.max_positions)
+    f.fail("sliding_window", "is below max_position_embeddings; sliding windows are not supported in this family");
+  c.sparse_layer.assign(static_cast<std::size_t>(c.layers), true);
+}
+
+inline void read_ernie4_5_moe(const fields& f, model_config& c) {
+  read_shared(f, {4, 1e-5, 5e5, 131072, 1}, c);
+  c.tied = f.truth("tie_word_embeddings", true);
+  read_experts(f, c, "moe_k", 0.001, "moe_num_experts");
+  c.expert_intermediate = f.whole("moe_intermediate_size", 1536);
+  c.shared_intermediate = c.expert_intermediate * f.whole("moe_num_shared_experts", 2, 0);
+  c.attention_bias = c.mlp_bias = c.head_bias = f.truth("use_bias", false);
+  c.rotary_pairs = true;
+  c.choice_correction = 2;
+  c.router.normalise = true;
+  c.router.smallest_sum = f.number("moe_norm_min", 1e-12);
+  const std::int64_t first = f.whole("moe_layer_start_index", 1, 0), step = f.whole("moe_layer_interval", 1);
+  const std::int64_t last = f.whole("moe_layer_end_index", -1, -1);
+  for (std::int64_t i = 0; i < c.layers; ++i) c.sparse_layer.push_back((i + 1) % step == 0 && i >= first && (last == -1 || i <= last));
+  c.dense_intermediate = f.whole("intermediate_size", 12288);
+}
+
 /// A supported family: add a row, and the names in names.hpp.
 struct config_family {
   const char* model_type;
@@ -383,7 +455,8 @@ inline constexpr config_family config_families[] = {
     {"mixtral", read_mixtral}, {"qwen3_moe", read_qwen3_moe}, {"llama", read_llama}, {"qwen3", read_qwen3},
     {"granitemoe", read_granitemoe}, {"qwen2_moe", read_qwen2_moe}, {"hunyuan_v1_moe", read_hunyuan_v1_moe}, {"olmoe", read_olmoe},
     {"deepseek_v2", read_deepseek_v2}, {"deepseek_v3", read_deepseek_v3},
-    {"gpt_oss", read_gpt_oss}, {"llama4_text", read_llama4_text}};
+    {"gpt_oss", read_gpt_oss}, {"llama4_text", read_llama4_text}, {"glm4_moe", read_glm4_moe}, {"minimax_m2", read_minimax_m2},
+    {"phimoe", read_phimoe}, {"ernie4_5_moe", read_ernie4_5_moe}};
 
 }  // namespace detail
 

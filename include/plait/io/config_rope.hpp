@@ -34,13 +34,13 @@ inline double above_zero(const fields& f, std::string_view name, double fallback
 }
 
 /// What an object of rope parameters says of its frequencies.
-inline rope_scaling read_rope_scaling(const fields& f, std::int64_t max_positions) {
+inline rope_scaling read_rope_scaling(const fields& f, std::int64_t max_positions, bool partial = false) {
   using kind = rope_scaling::kind;
   rope_scaling r;
   const std::string_view spelling = f.find("rope_type") ? "rope_type" : "type";
   const std::string type = f.text(spelling, "default");
   if (f.find("type") && f.text("type", "") != type) f.fail("type", "and rope_type differ; keep one of them");
-  if (f.number("partial_rotary_factor", 1.0) != 1.0) f.fail("partial_rotary_factor", "is not 1; partial RoPE is not supported");
+  if (!partial && f.number("partial_rotary_factor", 1.0) != 1.0) f.fail("partial_rotary_factor", "is not 1; partial RoPE is not supported in this family");
   if (type == "default") return r;
   if (type != "linear" && type != "llama3" && type != "yarn")
     f.fail(spelling, "is " + in_quotes(type, 40) + "; \"default\", \"linear\", \"llama3\" and \"yarn\" are supported");
@@ -75,9 +75,9 @@ inline rope_scaling read_rope_scaling(const fields& f, std::int64_t max_position
 }
 
 /// The frequencies' scaling; `fallback` where config.json says nothing of it.
-inline rope_scaling read_rope(const fields& config, std::int64_t max_positions, const rope_scaling& fallback = {}) {
-  if (config.number("partial_rotary_factor", 1.0) != 1.0)
-    config.fail("partial_rotary_factor", "is not 1; partial RoPE is not supported");
+inline rope_scaling read_rope(const fields& config, std::int64_t max_positions, const rope_scaling& fallback = {}, bool partial = false) {
+  if (!partial && config.number("partial_rotary_factor", 1.0) != 1.0)
+    config.fail("partial_rotary_factor", "is not 1; partial RoPE is not supported in this family");
   if (config.find("original_max_position_embeddings"))
     config.fail("original_max_position_embeddings", "is not supported here; it belongs into rope_parameters");
   rope_scaling result = fallback;
@@ -92,12 +92,28 @@ inline rope_scaling read_rope(const fields& config, std::int64_t max_positions, 
         config.fail(name, "has parameters per kind of layer; only one set for all layers is supported");
     if (name == "rope_scaling" && !inner.find("rope_type") && !inner.find("type"))
       config.fail(name, "names no rope_type; set the field to null");
-    const rope_scaling read = read_rope_scaling(inner, max_positions);
+    const rope_scaling read = read_rope_scaling(inner, max_positions, partial);
     if (given && !(read == result)) config.fail("rope_scaling", "and rope_parameters differ; keep one of them");
     result = read;
     given = true;
   }
   return result;
+}
+
+/// The columns of a head that turn, of a class whose rotary embedding may be partial: those that partial_rotary_factor says, among the
+/// rope parameters or else at the top.
+inline std::int64_t read_rotary_width(const fields& config, std::int64_t head_dim, double fallback) {
+  double factor = config.number("partial_rotary_factor", fallback);
+  for (const std::string_view name : {"rope_parameters", "rope_scaling"}) {
+    const json_value* parameters = config.find(name);
+    if (parameters && parameters->type == json_value::kind::object)
+      factor = fields(config.file(), *parameters, std::string(name) + ".").number("partial_rotary_factor", factor);
+  }
+  if (factor <= 0 || factor > 1) config.fail("partial_rotary_factor", "is not above 0 and at most 1");
+  const auto width = static_cast<std::int64_t>(static_cast<double>(head_dim) * factor);
+  if (width < 2 || width % 2 != 0)
+    config.fail("partial_rotary_factor", "turns " + std::to_string(width) + " of a head's " + std::to_string(head_dim) + " columns; RoPE needs an even number");
+  return width;
 }
 
 }  // namespace detail

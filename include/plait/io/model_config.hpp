@@ -54,6 +54,9 @@ struct model_config {
   bool tied = false;
   bool attention_bias = false;         ///< biases of q, k, v and o
   bool query_key_value_bias = false;   ///< biases of q, k and v
+  bool mlp_bias = false;               ///< biases of dense layers' and shared experts' projections
+  bool head_bias = false;              ///< a bias of the logits
+  bool layer_norm = false;             ///< the stream's norms are LayerNorm with bias instead of RMSNorm
   bool shared_expert_gate = false;     ///< the shared expert's output is weighted by sigmoid of a linear layer
   bool query_key_norm = false;         ///< RMSNorm of queries and keys,
   bool query_key_norm_whole = false;   ///< over all heads together instead of each head

@@ -64,6 +64,11 @@ inline constexpr renamed deepseek_names[] = {{"mlp.shared_expert.", "mlp.shared_
 
 inline constexpr renamed gpt_oss_names[] = {{"mlp.gate.", "mlp.router."}};
 inline constexpr renamed llama4_text_names[] = {{"mlp.gate.", "feed_forward.router."}};
+inline constexpr renamed ernie4_5_moe_names[] = {
+    {"mlp.gate.e_score_correction_bias", "mlp.moe_statics.e_score_correction_bias"},
+    {"mlp.shared_expert.", "mlp.shared_experts."},
+};
+inline constexpr renamed minimax_m2_names[] = {{"mlp.gate.e_score_correction_bias", "block_sparse_moe.e_score_correction_bias"}};
 
 inline constexpr family_names family_table[] = {
     {"mixtral", "block_sparse_moe", "w1", "w3", "w2"},
@@ -78,6 +83,10 @@ inline constexpr family_names family_table[] = {
     {"llama4_text", "feed_forward", "", "", "", llama4_text_names},
     {"deepseek_v2", "mlp", "gate_proj", "up_proj", "down_proj", deepseek_names},
     {"deepseek_v3", "mlp", "gate_proj", "up_proj", "down_proj", deepseek_names},
+    {"glm4_moe", "mlp", "gate_proj", "up_proj", "down_proj", deepseek_names},
+    {"minimax_m2", "block_sparse_moe", "w1", "w3", "w2", minimax_m2_names},
+    {"phimoe", "block_sparse_moe", "w1", "w3", "w2"},
+    {"ernie4_5_moe", "mlp", "gate_proj", "up_proj", "down_proj", ernie4_5_moe_names},
 };
 
 inline const family_names& names_of(std::string_view family) {
@@ -198,7 +207,11 @@ inline std::vector<named_shape> memory_tensors(const model_config& c) {
   all.push_back({"model.embed_tokens.weight", {c.vocabulary, c.hidden}});
   for (std::int64_t i = 0; i < c.layers; ++i) {
     const std::string at = detail::layer_prefix(i);
-    all.push_back({at + "input_layernorm.weight", {c.hidden}});
+    const auto add_norm = [&](const std::string& name) {
+      all.push_back({name + ".weight", {c.hidden}});
+      if (c.layer_norm) all.push_back({name + ".bias", {c.hidden}});
+    };
+    add_norm(at + "input_layernorm");
     if (c.latent_rank > 0) detail::add_latent_attention(c, at, all);
     if (c.latent_rank == 0) {
       all.push_back({at + "self_attn.q_proj.weight", {q, c.hidden}});
@@ -222,7 +235,16 @@ inline std::vector<named_shape> memory_tensors(const model_config& c) {
       all.push_back({at + "self_attn.k_norm.weight", {c.query_key_norm_whole ? kv : c.head_dim}});
     }
     if (c.sinks) all.push_back({at + "self_attn.sinks", {c.heads}});
-    all.push_back({at + "post_attention_layernorm.weight", {c.hidden}});
+    add_norm(at + "post_attention_layernorm");
+    const auto add_mlp = [&](const std::string& mlp, std::int64_t width) {
+      all.push_back({mlp + "gate_proj.weight", {width, c.hidden}});
+      all.push_back({mlp + "up_proj.weight", {width, c.hidden}});
+      all.push_back({mlp + "down_proj.weight", {c.hidden, width}});
+      if (!c.mlp_bias) return;
+      all.push_back({mlp + "gate_proj.bias", {width}});
+      all.push_back({mlp + "up_proj.bias", {width}});
+      all.push_back({mlp + "down_proj.bias", {c.hidden}});
+    };
     if (c.sparse_layer[static_cast<std::size_t>(i)]) {
       all.push_back({at + "mlp.gate.weight", {c.experts, c.hidden}});
       if (c.choice_correction > 0)
@@ -235,20 +257,16 @@ inline std::vector<named_shape> memory_tensors(const model_config& c) {
       };
       expert("gate_up_proj", 2 * c.expert_intermediate, c.hidden);
       expert("down_proj", c.hidden, c.expert_intermediate);
-      if (c.shared_intermediate > 0) {
-        all.push_back({at + "mlp.shared_expert.gate_proj.weight", {c.shared_intermediate, c.hidden}});
-        all.push_back({at + "mlp.shared_expert.up_proj.weight", {c.shared_intermediate, c.hidden}});
-        all.push_back({at + "mlp.shared_expert.down_proj.weight", {c.hidden, c.shared_intermediate}});
-      }
+      if (c.shared_intermediate > 0) add_mlp(at + "mlp.shared_expert.", c.shared_intermediate);
       if (c.shared_expert_gate) all.push_back({at + "mlp.shared_expert_gate.weight", {1, c.hidden}});
     } else {
-      all.push_back({at + "mlp.gate_proj.weight", {c.dense_intermediate, c.hidden}});
-      all.push_back({at + "mlp.up_proj.weight", {c.dense_intermediate, c.hidden}});
-      all.push_back({at + "mlp.down_proj.weight", {c.hidden, c.dense_intermediate}});
+      add_mlp(at + "mlp.", c.dense_intermediate);
     }
   }
   all.push_back({"model.norm.weight", {c.hidden}});
+  if (c.layer_norm) all.push_back({"model.norm.bias", {c.hidden}});
   if (!c.tied) all.push_back({"lm_head.weight", {c.vocabulary, c.hidden}});
+  if (c.head_bias) all.push_back({"lm_head.bias", {c.vocabulary}});
   return all;
 }
 

@@ -98,6 +98,11 @@ class decoder {
     return styled<style_t<Rules, Model, Row, Number>, T>(T(store_->compute_array(slot)));
   }
 
+  template <class Style, class T>
+  static T plain(const styled<Style, T>& w) {
+    return w;
+  }
+
   /// A row that is not trained: in the statistics' type, without a gradient.
   template <int Row, int Number = -1>
   auto untrained(int layer) const {
@@ -166,6 +171,20 @@ class decoder {
       if (store_->find(Bias, l) >= 0) return project(c, h, weight<Weight, Number, Rules>(l), weight<Bias, Number, Rules>(l));
     return project(c, h, weight<Weight, Number, Rules>(l));
   }
+  /// The stream under the norm in row Weight: LayerNorm where there is a row Bias, else RMSNorm.
+  template <int Number, int Weight, int Bias>
+  auto normed(context& c, const stream& x, int l) const {
+    if constexpr (Bias >= 0) return normalise(c, x, weight<Weight, Number>(l), weight<Bias, Number>(l), config_->rms_epsilon);
+    else return normalise(c, x, weight<Weight, Number>(l), config_->rms_epsilon);
+  }
+  template <int Number>
+  auto before_attention(context& c, const stream& x, int l) const {
+    return normed<Number, row("model.layers.*.input_layernorm.weight"), detail::find_row<Model>("model.layers.*.input_layernorm.bias")>(c, x, l);
+  }
+  template <int Number>
+  auto before_mlp(context& c, const stream& x, int l) const {
+    return normed<Number, row("model.layers.*.post_attention_layernorm.weight"), detail::find_row<Model>("model.layers.*.post_attention_layernorm.bias")>(c, x, l);
+  }
   /// The same for queries and keys; normalised over all heads together they come whole and are then cut as Heads says.
   template <int Number, int Weight, int Bias, int Norm, class Heads, class H>
   auto projected(context& c, const H& h, int l) {
@@ -231,10 +250,11 @@ class decoder {
     }();
     const auto v = key_heads<as_queries, Number, v_row, bv>(c, h, l);
     if constexpr (traits::normalises_rotated) rotate(c, q, k, l, t);
-    if constexpr (traits::query_key_norm) {
-      q = normalise(c, q, weight<nq, Number>(l), eps);
-      k = normalise(c, k, weight<nk, Number>(l), eps);
-    }
+    if constexpr (traits::query_key_norm)
+      if (store_->find(nq, l) >= 0) {
+        q = normalise(c, q, weight<nq, Number>(l), eps);
+        k = normalise(c, k, weight<nk, Number>(l), eps);
+      }
     if constexpr (!traits::normalises_rotated) rotate(c, q, k, l, t);
     return attention_heads<decltype(q), decltype(k), std::decay_t<decltype(v)>>{q, k, v};
   }
@@ -242,8 +262,7 @@ class decoder {
   template <int Number>
   stream attend(context& c, const stream& x, int l, const tables& t) {
     named_scope scope(c, "self_attn");
-    auto normed = normalise(c, x, weight<row("model.layers.*.input_layernorm.weight"), Number>(l), config_->rms_epsilon);
-    const auto h = enter<at_point<attention_point, Number>>(c, std::move(normed));
+    const auto h = enter<at_point<attention_point, Number>>(c, before_attention<Number>(c, x, l));
     const auto heads = [&] {
       if constexpr (traits::latent) return latent_heads<Model>(c, h, layer_weights<Number>{this, l}, *config_, t.cosine, t.sine);
       else return heads_of<Number>(c, h, l, t);
@@ -260,19 +279,18 @@ class decoder {
   template <int Number>
   stream dense_mlp(context& c, const stream& x, int l) {
     named_scope scope(c, "mlp");
-    auto normed = normalise(c, x, weight<row("model.layers.*.post_attention_layernorm.weight"), Number>(l), config_->rms_epsilon);
-    const auto h = enter<at_point<point_of<Model>("model.layers.*.mlp", layer_kind::dense), Number>>(c, std::move(normed));
-    const auto gate = project(c, h, weight<row("model.layers.*.mlp.gate_proj.weight"), Number>(l));
-    const auto up = project(c, h, weight<row("model.layers.*.mlp.up_proj.weight"), Number>(l));
-    const auto y = project(c, swiglu(c, gate, up), weight<row("model.layers.*.mlp.down_proj.weight"), Number>(l));
+    const auto h = enter<at_point<point_of<Model>("model.layers.*.mlp", layer_kind::dense), Number>>(c, before_mlp<Number>(c, x, l));
+    const auto gate = projected<Number, row("model.layers.*.mlp.gate_proj.weight"), traits::gate_bias>(c, h, l);
+    const auto up = projected<Number, row("model.layers.*.mlp.up_proj.weight"), traits::up_bias>(c, h, l);
+    const auto y = projected<Number, row("model.layers.*.mlp.down_proj.weight"), traits::down_bias>(c, swiglu(c, gate, up), l);
     return add(c, x, times(c, y, config_->residual_multiplier));
   }
 
   /// The expert that every token visits, on the ranks among which its weights are cut: a pending sum there, like the routed experts'.
   template <int Number, class H>
   auto shared_expert(context& c, const H& h, int l) {
-    const auto gate = project(c, h, weight<row("model.layers.*.mlp.shared_expert.gate_proj.weight"), Number>(l));
-    const auto up = project(c, h, weight<row("model.layers.*.mlp.shared_expert.up_proj.weight"), Number>(l));
+    const auto gate = projected<Number, row("model.layers.*.mlp.shared_expert.gate_proj.weight"), traits::shared_gate_bias>(c, h, l);
+    const auto up = projected<Number, row("model.layers.*.mlp.shared_expert.up_proj.weight"), traits::shared_up_bias>(c, h, l);
     const auto y = project(c, swiglu(c, gate, up), weight<row("model.layers.*.mlp.shared_expert.down_proj.weight"), Number>(l));
     if constexpr (traits::shared_expert_gate)
       return gate_rows(c, y, project(c, h, weight<row("model.layers.*.mlp.shared_expert_gate.weight"), Number>(l)));
@@ -280,8 +298,9 @@ class decoder {
   }
   template <int Number, class H, class Y>
   Y with_shared_expert(context& c, const H& h, const Y& y, int l) {
-    if constexpr (traits::shared_expert) return add(c, y, shared_expert<Number>(c, h, l));
-    else return y;
+    if constexpr (traits::shared_expert)
+      if (store_->find(traits::shared_expert_row, l) >= 0) return add(c, y, shared_expert<Number>(c, h, l));
+    return y;
   }
 
   /// Rows of experts plus their experts' bias, if there is one.
@@ -322,12 +341,13 @@ class decoder {
   template <int Number>
   layer_result sparse_mlp(context& c, const stream& x, int l, const tables& t, bool recompute_experts) {
     named_scope scope(c, "mlp");
-    auto normed = normalise(c, x, weight<row("model.layers.*.post_attention_layernorm.weight"), Number>(l), config_->rms_epsilon);
-    const auto h = enter<at_point<point_of<Model>("model.layers.*.mlp", layer_kind::sparse), Number>>(c, std::move(normed));
+    const auto h = enter<at_point<point_of<Model>("model.layers.*.mlp", layer_kind::sparse), Number>>(c, before_mlp<Number>(c, x, l));
     // By value: a recomputed body outlives this call.
     const auto body = [this, l, t](context& b, const auto& entered) { return this->template experts<Number>(b, entered, l, t); };
     auto out = recompute_experts ? recompute(c, body, h) : body(c, h);
-    const stream y = redistribute<stream_layout>(c, out.x);
+    stream y = redistribute<stream_layout>(c, out.x);
+    if constexpr (traits::shared_down_bias >= 0)
+      if (store_->find(traits::shared_down_bias, l) >= 0) y = bias_add(c, y, plain(weight<traits::shared_down_bias, Number>(l)));
     return layer_result{add(c, x, times(c, y, config_->residual_multiplier)), out.statistics};
   }
 
@@ -368,9 +388,8 @@ class decoder {
     auto logits = [&] {
       named_scope scope(c, "lm_head");
       store_->enter_unit(c, head, -1);
-      auto normed = normalise(c, x, weight<row("model.norm.weight")>(-1), config_->rms_epsilon);
-      const auto h = enter<rows_layout>(c, std::move(normed));
-      auto y = project(c, t.cache == nullptr ? h : last_position(c, h), weight<row("lm_head.weight")>(-1));
+      const auto h = enter<rows_layout>(c, normed<-1, row("model.norm.weight"), detail::find_row<Model>("model.norm.bias")>(c, x, -1));
+      auto y = projected<-1, row("lm_head.weight"), traits::head_bias>(c, t.cache == nullptr ? h : last_position(c, h), -1);
       store_->leave_unit(c, head, head - 1);
       if (config_->tied) store_->leave_unit(c, 0, -1);
       return times(c, y, 1.0 / config_->logits_divisor);

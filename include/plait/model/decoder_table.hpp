@@ -15,7 +15,10 @@ struct decoder_dims {
   static constexpr int query_rank = symbol(10), latent_rank = symbol(11), latent_width = symbol(12), expanded_head = symbol(13),
                        expanded_width = symbol(14), value_head = symbol(15), value_width = symbol(16), latent_bias = symbol(17), query_bias = symbol(18);
   static constexpr int heads = symbol(19), attention_bias = symbol(20);  // the latter 1 where q, k, v and o have biases
-  static constexpr int count = 21;
+  // 1 where the projections of q, k and v, that of the output, dense MLPs, shared experts and the head have biases, where heads are normalised.
+  static constexpr int qkv_bias = symbol(21), output_bias = symbol(22), mlp_bias = symbol(23),
+                       shared_bias = symbol(24), head_bias = symbol(25), head_norm = symbol(26);
+  static constexpr int count = 27;
 };
 
 /// The residual stream, the two regions of a layer, the head's input.

@@ -57,6 +57,14 @@ struct decoder_traits {
   /// or of the queries of all heads together.
   static constexpr bool whole_query_key_norm =
       detail::first_extent<Model>("model.layers.*.self_attn.q_norm.weight") == decoder_dims::query_width;
+  /// Of dense layers' MLPs, of the shared expert's, the latter's last added when all sums are whole, and of the logits.
+  static constexpr int gate_bias = detail::find_row<Model>("model.layers.*.mlp.gate_proj.bias"),
+                       up_bias = detail::find_row<Model>("model.layers.*.mlp.up_proj.bias"),
+                       down_bias = detail::find_row<Model>("model.layers.*.mlp.down_proj.bias"),
+                       shared_gate_bias = detail::find_row<Model>("model.layers.*.mlp.shared_expert.gate_proj.bias"),
+                       shared_up_bias = detail::find_row<Model>("model.layers.*.mlp.shared_expert.up_proj.bias"),
+                       shared_down_bias = detail::find_row<Model>("model.layers.*.mlp.shared_expert.down_proj.bias"),
+                       head_bias = detail::find_row<Model>("lm_head.bias");
   /// Numbers added to the experts' scores for the choice alone, not trained.
   static constexpr int choice_correction = detail::find_row<Model>("model.layers.*.mlp.gate.e_score_correction_bias");
   /// One logit a head more in attention's softmax.
@@ -68,7 +76,8 @@ struct decoder_traits {
   static constexpr int expert_up_bias = detail::find_row<Model>("model.layers.*.mlp.experts.gate_up_proj_bias"),
                        expert_down_bias = detail::find_row<Model>("model.layers.*.mlp.experts.down_proj_bias");
   /// An expert that every token visits, and a gate that weights its output.
-  static constexpr bool shared_expert = detail::find_row<Model>("model.layers.*.mlp.shared_expert.down_proj.weight") >= 0;
+  static constexpr int shared_expert_row = detail::find_row<Model>("model.layers.*.mlp.shared_expert.down_proj.weight");
+  static constexpr bool shared_expert = shared_expert_row >= 0;
   static constexpr bool shared_expert_gate = detail::find_row<Model>("model.layers.*.mlp.shared_expert_gate.weight") >= 0;
 };
 

@@ -53,6 +53,9 @@ using shared_expert = parameters<
     rule<"model.layers.*.mlp.shared_expert.gate_proj", colwise<Axis>, Storage>,
     rule<"model.layers.*.mlp.shared_expert.up_proj", colwise<Axis>, Storage>,
     rule<"model.layers.*.mlp.shared_expert.down_proj", rowwise_pending<Axis>, Storage>>;
+/// The bias of its last projection, which is added once, when the pending sum has become the stream's: a style of norms.
+template <class Style>
+using shared_expert_bias = parameters<rule<"model.layers.*.mlp.shared_expert.down_proj.bias", Style>>;
 /// The same with a gate that weights its output.
 template <class Axis, class Storage = plan_default>
 using gated_shared_expert = parameters<

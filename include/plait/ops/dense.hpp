@@ -144,6 +144,18 @@ auto rms_norm(context& c, const X& x, const W& w, double epsilon) {
   }
 }
 
+/// LayerNorm over the last dim (arXiv 1607.06450), weight and bias [last]: RMSNorm of the row minus its mean, and the bias.
+template <class X, class W, class B>
+auto layer_norm(context& c, const X& x, const W& w, const B& b, double epsilon) {
+  using verdict = detail::norm_verdict<X, W>;
+  using result = detail::result_t<typename X::element, typename X::extents_type, typename X::mesh, verdict>;
+  if constexpr (detail::accept<typename X::mesh, verdict, X, W>()) {
+    return bias_add(c, rms_norm(c, result(runtime::centre_rows(c, x.data(), X::layout_type::value)), w, epsilon), b);
+  } else {
+    return result(x.data());
+  }
+}
+
 /// The same without a weight.
 template <class X>
 X rms_norm(context& c, const X& x, double epsilon) {
@@ -331,6 +343,16 @@ template <class X, class Style, class Tensor>
 auto normalise(context& c, const X& x, const styled<Style, Tensor>& w, double epsilon) {
   if constexpr (detail::arrives_as_wanted<X, Style>()) {
     return detail::leave<Style>(c, rms_norm(c, x, static_cast<const Tensor&>(w), epsilon));
+  } else {
+    return detail::promised<Style, detail::last_extent<X>>(x);
+  }
+}
+
+/// LayerNorm under its style.
+template <class X, class Style, class Tensor, class Bias>
+auto normalise(context& c, const X& x, const styled<Style, Tensor>& w, const styled<Style, Bias>& b, double epsilon) {
+  if constexpr (detail::arrives_as_wanted<X, Style>()) {
+    return detail::leave<Style>(c, layer_norm(c, x, static_cast<const Tensor&>(w), static_cast<const Bias&>(b), epsilon));
   } else {
     return detail::promised<Style, detail::last_extent<X>>(x);
   }

@@ -82,6 +82,8 @@ struct backend {
   // norm: y = x * rsqrt(mean(x^2) + epsilon) * weight over the last dim; inverse_rms is one statistic a row -----------
   void (*rms_norm)(const execution&, view x, view weight, double epsilon, view y, view inverse_rms);
   void (*rms_norm_gradient)(const execution&, view x, view weight, view inverse_rms, view dy, view dx, view dweight);
+  /// y = x minus the mean of its row. Its own adjoint.
+  void (*centre_rows)(const execution&, view x, view y);
 
   // attention ------------------------------------------------------------------------------------------------------
   /// x, y: [B,S,heads,d]; cosine, sine: statistics [B,S,n], 2 n <= d. Turns the pairs that the form names; inverse: the other way.

@@ -103,6 +103,19 @@ inline array rms_norm(context& c, const array& x, const array& w, double epsilon
   return y;
 }
 
+/// Each row of the last dim minus its mean.
+inline array centre_rows(context& c, const array& x, const layout_value& layout) {
+  array y = make_array(c, x.type(), x.rank(), x.local.extent, x.global, layout);
+  c.ops->centre_rows(c.exec, matrix(x.local), matrix(y.local));
+  if (!wants_gradient(c, x)) return y;
+  track(y);
+  c.recording->push([x_slot = x.gradient, dy = y.gradient](context& b) {
+    if (!dy->filled) return;
+    contribute(b, x_slot, [&](view dx) { b.ops->centre_rows(b.exec, matrix(dy->local), matrix(dx)); });
+  });
+  return y;
+}
+
 /// Without a weight.
 inline array rms_norm(context& c, const array& x, double epsilon, const layout_value& layout) {
   const std::int64_t width[1] = {x.local.columns()};

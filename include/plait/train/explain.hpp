@@ -470,7 +470,8 @@ class step_walk {
     layer_flow out;
     out.x = h;
     out.x.layout = fitting(typing::combine(rows, tokens, logits.rank), "mlp.experts");
-    if (row_named("model.layers.*.mlp.shared_expert.down_proj.weight") >= 0) out.x = sum(out.x, shared_expert(h, l));
+    if (const int shared = row_named("model.layers.*.mlp.shared_expert.down_proj.weight"); shared >= 0 && n_.has(t_.rows[shared]))
+      out.x = sum(out.x, shared_expert(h, l));
     flow statistics;
     statistics.rank = 2;
     statistics.type = statistic_of(h.type);

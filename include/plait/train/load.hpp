@@ -16,7 +16,9 @@ inline model_numbers numbers_of(const io::model_config& m) {
                m.expert_intermediate, 2 * m.expert_intermediate, m.experts, m.shared_intermediate,
                m.query_rank, m.latent_rank, m.latent_rank + m.rotated(), m.expanded_head(), m.heads * m.expanded_head(), m.value_head,
                m.heads * m.value_head, m.latent_rank > 0 && m.attention_bias ? 1 : 0,
-               m.query_rank > 0 && m.attention_bias ? 1 : 0, m.heads, m.attention_bias ? 1 : 0};
+               m.query_rank > 0 && m.attention_bias ? 1 : 0, m.heads, m.attention_bias ? 1 : 0,
+               m.attention_bias || m.query_key_value_bias, m.attention_bias, m.mlp_bias,
+               m.mlp_bias && m.shared_intermediate > 0, m.head_bias, m.query_key_norm};
   n.sparse_layer = m.sparse_layer;
   n.tied = m.tied;
   n.top_k = m.top_k;

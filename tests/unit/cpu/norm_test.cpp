@@ -62,3 +62,26 @@ TEST_CASE("cpu rms_norm: no rows") {
   cpu.rms_norm_gradient(plain, x, w.v(), r, x, x, dw.v());
   CHECK(same_bytes(w, dw));
 }
+
+TEST_CASE("cpu centre_rows: forward, and its own adjoint") {
+  for (dtype type : float_types)
+    for (i64 n : {1, 3, 201}) {
+      tensor x = random(type, {4, n}, -2, 2), y(type, {4, n});
+      cpu.centre_rows(plain, x.v(), y.v());
+      std::vector<double> want;
+      for (i64 r = 0; r < 4; ++r) {
+        double mean = 0;
+        for (i64 c = 0; c < n; ++c) mean += x[r * n + c] / static_cast<double>(n);
+        for (i64 c = 0; c < n; ++c) want.push_back(x[r * n + c] - mean);
+      }
+      check_close(y, want, type == dtype::f32 ? 5e-7 : tolerance(type));
+    }
+  tensor x = random(dtype::f64, {4, 7}), y(dtype::f64, {4, 7}), dy = random(dtype::f64, {4, 7}), dx(dtype::f64, {4, 7});
+  cpu.centre_rows(plain, dy.v(), dx.v());
+  check_gradient(x, dx, [&] {
+    cpu.centre_rows(plain, x.v(), y.v());
+    return weighted_sum(y, dy);
+  });
+  const view none{nullptr, dtype::f32, 2, {0, 4}};
+  cpu.centre_rows(plain, none, none);
+}

@@ -146,7 +146,7 @@ TEST_CASE("names on disk are parts of tensors in memory, by the number in the na
   CHECK_THROWS_AS(part("gpt2", "x"), input_error);
 
   for (const char* family : {"mixtral", "qwen3_moe", "granitemoe", "qwen2_moe", "hunyuan_v1_moe", "olmoe", "deepseek_v2", "deepseek_v3", "gpt_oss",
-                             "llama4_text"}) {
+                             "llama4_text", "glm4_moe", "minimax_m2", "phimoe", "ernie4_5_moe"}) {
     const model_config c = tiny(family);
     for (const tensor_write& w : export_tensors(c)) {
       const disk_part back = parse_disk_name(family, w.name);

@@ -35,6 +35,7 @@ void gated_gradient(const execution&, view packed, view dy, const gated_options&
 // norm.cu
 void rms_norm(const execution&, view x, view weight, double epsilon, view y, view inverse_rms);
 void rms_norm_gradient(const execution&, view x, view weight, view inverse_rms, view dy, view dx, view dweight);
+void centre_rows(const execution&, view x, view y);
 
 // gemm.cu
 void matmul(const execution&, view a, bool transpose_a, view b, bool transpose_b, view c, bool accumulate);
