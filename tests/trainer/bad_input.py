@@ -105,7 +105,7 @@ for what, words, change in (
     ("fractional heads", ["num_attention_heads"], lambda c: c.update(num_attention_heads=8.5)),
     ("top-k above experts", ["num_experts_per_tok"], lambda c: c.update(num_experts_per_tok=9)),
     ("quantised", ["quantization_config"], lambda c: c.update(quantization_config={"bits": 4})),
-    ("sliding window", ["sliding_window"], lambda c: c.update(sliding_window=8)),
+    ("sliding window", ["sliding_window"], lambda c: c.update(sliding_window="all")),
     ("another shape", ["shape"], lambda c: c.update(hidden_size=64)),
     ("a layer too many", ["missing"], lambda c: c.update(num_hidden_layers=3)),
 ):

@@ -114,16 +114,6 @@ inline void read_experts(const fields& f, model_config& c, std::string_view top_
 inline void refuse_true(const fields& f, std::string_view name, std::string_view what) {
   if (f.truth(name, false)) f.fail(name, "is true; " + std::string(what) + " are not supported in this family");
 }
-/// Every layer attends to all positions before it.
-inline void require_full_attention(const fields& f) {
-  refuse_true(f, "use_sliding_window", "sliding windows");
-  const json_value* types = f.find("layer_types");
-  if (!types) return;
-  if (types->type != json_value::kind::array) f.wrong("layer_types", *types, "a list");
-  for (const json_value& type : types->items)
-    if (type.type != json_value::kind::string || type.text != "full_attention")
-      f.fail("layer_types", "names another kind than \"full_attention\", the only one that is supported");
-}
 inline void read_dense_layers(const fields& f, model_config& c) {
   c.dense_intermediate = f.whole("intermediate_size");
   c.sparse_layer.assign(static_cast<std::size_t>(c.layers), false);
