@@ -85,7 +85,6 @@ REFUSED = {
     "phimoe": {"num_experts_per_tok": 3, "sliding_window": 8, "router_jitter_noise": -0.1, "partial_rotary_factor": 0.5,
                "rope_parameters": {"rope_type": "longrope", "rope_theta": 1e4}},
     "ernie4_5_moe": {"moe_k": 9, "moe_num_shared_experts": -1, "moe_layer_interval": 0, "use_bias": "yes", "partial_rotary_factor": 0.5},
-    "qwen3": {"attention_bias": True, "use_sliding_window": True, "layer_types": ["full_attention", "sliding_attention"]},
 }
 
 
