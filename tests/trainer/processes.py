@@ -231,7 +231,13 @@ def refusals():
         s.sendall(text)
         s.settimeout(5)
         try:
-            return s.recv(1000) if wait else b""
+            answer = b""  # its length first, which may come in a piece of its own
+            while wait and (len(answer) < 4 or len(answer) < 4 + struct.unpack("<I", answer[:4])[0]):
+                piece = s.recv(1000)
+                if not piece:
+                    break
+                answer += piece
+            return answer
         except OSError:
             return b""
 
