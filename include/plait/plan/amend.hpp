@@ -93,8 +93,8 @@ struct amended_list<List<Base...>, List<Changes...>, Removed> {
   static constexpr int count = sizeof...(Base) + sizeof...(Changes);
   static constexpr rule_key keys[count + 1] = {key_of<Base>()..., key_of<Changes>()..., rule_key{}};
   static constexpr auto chosen = choose_rules<static_cast<int>(sizeof...(Base)), count, Removed>(keys);
-  template <std::size_t... I>
-  static List<nth_t<static_cast<std::size_t>(chosen.at[I]), Base..., Changes...>...> pick(std::index_sequence<I...>);
+  template <std::size_t... First>
+  static List<nth_t<static_cast<std::size_t>(chosen.at[First]), Base..., Changes...>...> pick(std::index_sequence<First...>);
   using type = decltype(pick(std::make_index_sequence<static_cast<std::size_t>(chosen.count)>{}));
   static constexpr bool has(std::string_view pattern) {
     for (int r = 0; r < static_cast<int>(sizeof...(Base)); ++r)

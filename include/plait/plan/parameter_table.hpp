@@ -84,9 +84,9 @@ struct row_list {
   parameter rows[Count];
 };
 namespace detail {
-template <std::size_t... I, std::size_t... J>
-constexpr row_list<sizeof...(I) + sizeof...(J)> join_rows(const parameter* base, std::index_sequence<I...>, const parameter* more, std::index_sequence<J...>) {
-  return {{base[I]..., more[J]...}};
+template <std::size_t... First, std::size_t... Second>
+constexpr row_list<sizeof...(First) + sizeof...(Second)> join_rows(const parameter* base, std::index_sequence<First...>, const parameter* more, std::index_sequence<Second...>) {
+  return {{base[First]..., more[Second]...}};
 }
 }  // namespace detail
 template <std::size_t Base, std::size_t More>
