@@ -1,8 +1,11 @@
 #pragma once
 // Fewer key and value heads than the ranks that cut the queries' heads: a plan whose k and v are whole on every rank, each of which takes
 // the heads that its queries need.
+#include <cstdint>
 #include <numeric>
+#include <type_traits>
 
+#include "plait/mesh/mesh_shape.hpp"
 #include "plait/model/decoder_traits.hpp"
 #include "plait/plan/amend.hpp"
 #include "plait/plan/covers.hpp"
