@@ -1,6 +1,6 @@
-// Attention in bf16 on the tensor cores (mma.sync m16n8k16, float32 sums): 64 queries a block against tiles of 64 keys that arrive by
-// asynchronous copies, two stages deep. Probabilities are rounded to bf16 before they meet the values. Gradients take two passes, one a
-// tile of queries, one a tile of keys, so that every sum has one owner and a fixed order.
+// Attention in bf16 on the tensor cores (mma.sync m16n8k16, float32 sums), heads of 32 to 128: 64 queries a block against tiles of 64 keys
+// that arrive by asynchronous copies, two stages deep. Probabilities are rounded to bf16 before they meet the values. Gradients take two
+// passes, one a tile of queries, one a tile of keys, so that every sum has one owner and a fixed order.
 #include <cmath>
 
 #include "plait/kernels/cuda/attention.cuh"
@@ -356,8 +356,9 @@ __global__ void __launch_bounds__(threads)
   if (dv != nullptr) write_rows<D>(dv + s.k_at(b, 0, hk), s.k_step(), key, s.keys, s.width, gv, one);
 }
 
+/// Narrower heads than 32 are left to the plain kernel: tiles of 64 columns would be mostly zeros, and it keeps probabilities in float32.
 bool fits(const attention_shape& s, const view& q, const view& k, const view& v) {
-  return q.type == dtype::bf16 && s.width % 8 == 0 && s.width <= 128 && aligned16(q.as<char>(), k.as<char>(), v.as<char>());
+  return q.type == dtype::bf16 && s.width % 8 == 0 && s.width >= 32 && s.width <= 128 && aligned16(q.as<char>(), k.as<char>(), v.as<char>());
 }
 template <class F>
 void with_width(int width, F&& body) {

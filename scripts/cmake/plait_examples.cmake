@@ -44,6 +44,8 @@ if(plait_trainer_sources)
       continue()
     endif()
     target_sources(moe_trainer PRIVATE ${family_sources})
+    # A model only calls the backend, which backend.cpp optimises: -O3 makes these files a quarter slower to compile, and no step faster.
+    set_source_files_properties(${family_sources} PROPERTIES COMPILE_OPTIONS "$<$<CONFIG:Release>:-O2>")
     string(TOUPPER "${family}" family_macro)
     target_compile_definitions(moe_trainer PRIVATE PLAIT_FAMILY_${family_macro}=1)
   endforeach()
