@@ -139,6 +139,15 @@ def narrow_states():
                 for a, b in zip(wide, narrow):
                     report.check(abs(a[1] - b[1]) <= 1e-2 * abs(a[1]), f"{model} bf16-states under {plan}: step {a[0]} loss {b[1]}, with float32 states {a[1]}")
                 report.check(narrow[-1][1] < narrow[0][1], f"{model} bf16-states under {plan}: the loss does not fall")
+    with scratch() as d:  # fresh weights are those of bf16 with a float32 copy, rounded
+        first, text = [], os.path.join(d, "text")
+        with open(text, "w") as f:
+            f.write("once upon a time " * 20)
+        for dtype in ("bf16", "bf16-states"):
+            log = os.path.join(d, dtype)
+            run("train", "--tokens", text, "--dtype", dtype, "--log", log, "--steps", 1, "--mesh", "tp=2")
+            first.append(log_rows(log)[0][1])
+        report.check(first[0] == first[1], f"fresh weights in bf16-states: the first loss is {first[1]}, with float32 states {first[0]}")
     print("bf16 states compared", flush=True)
 
 

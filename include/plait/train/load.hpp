@@ -4,6 +4,7 @@
 #include <span>
 
 #include "plait/io/names.hpp"
+#include "plait/runtime/bfloat16.hpp"
 #include "plait/train/random.hpp"
 #include "plait/train/store_builder.hpp"
 
@@ -77,12 +78,10 @@ inline void initialise_weights(context& c, parameter_store& store, std::uint64_t
         packed[static_cast<std::size_t>(i)] =
             !s.trained ? 0.0f : s.rank == 1 ? (bias ? 0.0f : 1.0f) : static_cast<float>(deviation * normal(key, static_cast<std::uint64_t>(global)));
       }
-      if (s.master.type == dtype::f32) {
-        place_box(c, s, s.master, count, offset, packed.data());
-      } else {
-        std::vector<double> wide(packed.begin(), packed.end());
-        place_box(c, s, s.master, count, offset, wide.data());
-      }
+      const auto place = [&]<class T>(std::vector<T> values) { place_box(c, s, s.master, count, offset, values.data()); };
+      if (s.master.type == dtype::f32) place(std::move(packed));
+      else if (s.master.type == dtype::bf16) place(std::vector<bfloat16>(packed.begin(), packed.end()));
+      else place(std::vector<double>(packed.begin(), packed.end()));
     });
     round_master(c, store, s);
   }
