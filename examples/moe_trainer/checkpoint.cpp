@@ -134,7 +134,8 @@ int diff(const std::string& left, const std::string& right) {
 }
 
 int merge(const options& o, const std::string& path, const std::string& out) {
-  require_writable("checkpoint merge", out);
+  require_writable("checkpoint merge", out, output::folder);
+  require_no_checkpoint("checkpoint merge", out);
   const io::checkpoint c = open_any(path);
   io::checkpoint_reader reader(c);
   io::model_config config;

@@ -7,7 +7,7 @@
 namespace trainer {
 
 int eval(const options& o) {
-  if (o.leads()) require_writable("--dump", o.dump);
+  if (o.leads()) require_writable("--dump", o.dump, output::file);
   const session s(o);
   const token_source tokens(s, o.tokens);
   std::string line;

@@ -160,13 +160,12 @@ void print(const session& s, const plait::explanation& e, const plait::explain_o
 }  // namespace
 
 int explain(const options& o) {
-  options local = o;
-  if (!local.sequence) local.sequence = 64;
-  const session s(local);
+  const session s(o);
   plait::explain_options shape;
   if (o.tokens.empty()) {
     shape.rows = o.batch.value_or(o.mesh.size[0] * o.mesh.size[1]);  // a row for every data rank
-    shape.columns = *local.sequence;
+    shape.columns = o.sequence;
+    require_step(shape.rows, shape.columns);
   } else {
     const plait::batch rows = token_source(s, o.tokens).at(0);
     shape.rows = rows.rows;

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <cstring>
 #include <map>
+#include <set>
 
 #include "plait/io/json_lines.hpp"
 #include "plait/io/names.hpp"
@@ -24,6 +25,16 @@ std::vector<char> whole(plait::context& c, const plait::parameter_slot& s, const
   to.data = out.data();
   c.ops->cast(c.exec, a.local, to);
   return out;
+}
+
+/// Weights that an earlier export left in the folder: readers prefer model.safetensors to an index, and would take the old for the new.
+void remove_other_weights(const std::string& folder, const std::set<std::string>& ours) {
+  for (const std::string& name : plait::io::names_in(folder)) {
+    const bool numbered = name.size() == std::strlen("model-00001-of-00001.safetensors") && name.starts_with("model-") && name.substr(11, 4) == "-of-" &&
+                          name.ends_with(".safetensors");
+    if ((numbered || name == "model.safetensors" || name == "model.safetensors.index.json") && !ours.contains(name))
+      plait::io::writes().remove_file((folder + "/" + name).c_str());
+  }
 }
 
 }  // namespace
@@ -66,9 +77,11 @@ void write_model_folder(const std::string& folder, const plait::io::model_config
     throw usage_error(folder + ": cannot be created (" + std::strerror(errno) + ")");
   const auto five = [](std::size_t n) { return io::zero_padded(n, 5); };
   std::map<std::string, std::vector<char>> held;
+  std::set<std::string> names;
   std::string map;
   for (std::size_t f = 0; f < files.size(); ++f) {
     const std::string name = files.size() == 1 ? "model.safetensors" : "model-" + five(f + 1) + "-of-" + five(files.size()) + ".safetensors";
+    names.insert(name);
     std::vector<io::tensor_header> headers;
     for (const std::size_t i : files[f]) {
       headers.push_back(header_of(tensors[i]));
@@ -92,9 +105,12 @@ void write_model_folder(const std::string& folder, const plait::io::model_config
     }
   }
   if (!writer) return;
-  const std::string index = folder + "/model.safetensors.index.json";
-  if (files.size() > 1)
-    io::write_text_file(index, "{\n  \"metadata\": {\n    \"total_size\": " + std::to_string(total) + "\n  },\n  \"weight_map\": {" + map + "\n  }\n}\n");
+  const std::string index = "model.safetensors.index.json";
+  if (files.size() > 1) {
+    names.insert(index);
+    io::write_text_file(folder + "/" + index, "{\n  \"metadata\": {\n    \"total_size\": " + std::to_string(total) + "\n  },\n  \"weight_map\": {" + map + "\n  }\n}\n");
+  }
+  remove_other_weights(folder, names);
   for (const auto& [name, text] : companions) io::write_text_file(folder + "/" + name, text);
   io::write_text_file(folder + "/config.json", config_text(config, type));
 }

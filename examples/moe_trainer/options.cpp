@@ -2,16 +2,20 @@
 
 #include <CLI/CLI.hpp>
 #include <charconv>
+#include <cmath>
 #include <cstdio>
 
+#include "command_line_errors.hpp"
 #include "plait/version.hpp"
 
 namespace trainer {
 namespace {
 
-std::int64_t number(const std::string& text, const std::string& what) {
-  std::int64_t value = 0;
+template <class T = std::int64_t>
+T number(const std::string& text, const std::string& what) {
+  T value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error == std::errc::result_out_of_range) throw usage_error(what + ": " + text + " is too large or too small");
   if (error != std::errc() || end != text.data() + text.size()) throw usage_error(what + ": '" + text + "' is not a whole number");
   return value;
 }
@@ -86,13 +90,26 @@ axes mesh_for(std::int64_t ranks, bool sp, bool ep) {
   return a;
 }
 
+/// CLI11 takes -1 for a seed, and the largest number for what is larger.
+template <class T = std::int64_t>
+CLI::Validator whole() {
+  return {[](std::string& text) {
+            try {
+              number<T>(text, "");
+            } catch (const usage_error& e) {
+              return std::string(e.what()).substr(2);
+            }
+            return std::string();
+          }, ""};
+}
+
 }  // namespace
 
 std::optional<options> parse(int argc, char** argv, int& exit_code) {
   options o;
   std::string mesh, dtype = "f32", recompute = "none", kv_heads = "cut", ep_mode, sums = "rank-order";
   std::vector<std::string> ids, stop_ids;
-  std::int64_t ranks = 0;
+  std::optional<std::int64_t> ranks;
   plait::launch_flags process;
   CLI::App app{"Trains, evaluates and runs mixture-of-experts transformers under parallelism plans that are checked as types."};
   app.name("moe_trainer");
@@ -100,10 +117,9 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
   app.set_version_flag("--version", "moe_trainer " + std::to_string(PLAIT_VERSION_MAJOR) + "." + std::to_string(PLAIT_VERSION_MINOR) + "." +
                                         std::to_string(PLAIT_VERSION_PATCH));
   const auto common = [&](CLI::App* sub) {
-    sub->add_option("--model", o.model, "Hugging Face folder (config.json and safetensors)");
-    sub->add_option("--tokens", o.tokens, "safetensors with input_ids [B,S], or text (tokens of the model's tokenizer; bytes where it has none)");
+    sub->add_option("--model", o.model, "Hugging Face folder (config.json and safetensors), a checkpoint, or shards of PyTorch's distributed writer");
     sub->add_option("--mesh", mesh, "axis sizes, default 1: fsdp=2,tp=2 or, with --ep, fsdp=4,ep=4");
-    sub->add_option("--ranks", ranks, "shorthand for a sensible mesh of N ranks");
+    sub->add_option("--ranks", ranks, "shorthand for a sensible mesh of N ranks")->check(whole());
     sub->add_flag("--sp", o.sp, "sequence parallelism: the residual stream is cut by sequence over tp");
     sub->add_option("--kv-heads", kv_heads, "cut: key and value heads are cut over tp; replicate: each rank has all and takes those that its queries need")
         ->check(CLI::IsMember({"cut", "replicate"}));
@@ -113,29 +129,33 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
     sub->add_option("--backend", o.backend, "auto, cpu or cuda; auto takes a GPU where there is one")->check(CLI::IsMember({"auto", "cpu", "cuda"}));
     sub->add_option("--dtype", dtype, "f32, bf16 (master weights, moments and gradients in float32) or bf16-states (only gradients in float32)")
         ->check(CLI::IsMember({"f32", "bf16", "bf16-states"}));
-    sub->add_option("--seed", o.seed, "of fresh weights and of drawn tokens")->capture_default_str();
+    sub->add_option("--seed", o.seed, "of fresh weights and of drawn tokens")->check(whole<std::uint64_t>())->capture_default_str();
     sub->add_flag("--check", o.check, "compare every collective between ranks before data move");
-    sub->add_option("--threads", o.threads, "threads of each rank's dense products (default: the cores divided among the ranks)")->check(CLI::NonNegativeNumber);
-    sub->add_option("--batch", o.batch, "rows a step (default: all)");
-    sub->add_option("--seq", o.sequence, "tokens a row of text");
+    sub->add_option("--threads", o.threads, "threads of each rank's dense products (default, 0: the cores divided among the ranks)")->check(CLI::Range(0, 1024));
+    sub->add_option("--batch", o.batch, "rows a step of train, the first rows for eval, prompts at a time of generate (default: all)")->check(whole());
+  };
+  const auto of_a_step = [&](CLI::App* sub) {
+    sub->add_option("--tokens", o.tokens, "safetensors with input_ids [B,S], or text (tokens of the model's tokenizer; bytes where it has none)");
+    sub->add_option("--seq", o.sequence, "tokens a row, where --tokens is a text")->check(whole())->capture_default_str();
     sub->add_option("--recompute", recompute, "none, layer or experts: what the backward computes again")->check(CLI::IsMember({"none", "layer", "experts"}));
-    sub->add_option("--grad-accumulation", o.accumulation, "slices of the step's rows")->capture_default_str();
+    sub->add_option("--grad-accumulation", o.accumulation, "slices of the step's rows")->check(whole())->capture_default_str();
   };
   const auto processes = [&](CLI::App* sub) {
     const char* const group = "Processes (default: ranks are threads of this one)";
     sub->add_option("--processes", o.processes, "start N processes on this machine, a rank each")->check(CLI::Range(1, 1024))->group(group);
-    sub->add_option("--rank", process.rank, "which process this is; without it torchrun, MPI or Slurm say so")->check(CLI::NonNegativeNumber)->group(group);
-    sub->add_option("--world-size", process.size, "of how many processes")->check(CLI::PositiveNumber)->group(group);
-    sub->add_option("--local-rank", process.local_rank, "which of this machine's GPUs to take (default: by the order of ranks)")->check(CLI::NonNegativeNumber)->group(group);
+    sub->add_option("--rank", process.rank, "which process this is; without it torchrun, MPI or Slurm say so")->check(CLI::Range(0, 1023))->group(group);
+    sub->add_option("--world-size", process.size, "of how many processes")->check(CLI::Range(1, 1024))->group(group);
+    sub->add_option("--local-rank", process.local_rank, "which of this machine's GPUs to take (default: by the order of ranks)")->check(CLI::Range(0, 1023))->group(group);
     sub->add_option("--rendezvous", process.rendezvous, "where processes meet: tcp:HOST:PORT (rank 0's address) or file:PATH")->group(group);
     sub->add_option("--sums", sums, "between GPUs: rank-order (the bits of ranks that share a GPU) or nccl (NCCL's reductions)")->check(CLI::IsMember({"rank-order", "nccl"}))->group(group);
-    sub->add_option("--deadline", o.deadline, "seconds that joining, or any one operation, may take")->check(CLI::Range(0.5, 1e6))->capture_default_str()->group(group);
+    sub->add_option("--deadline", o.deadline, "seconds that joining, or any one operation, may take")->capture_default_str()->group(group);
   };
   CLI::App* train = app.add_subcommand("train", "train; without --model a small MoE with fresh weights");
   common(train);
+  of_a_step(train);
   processes(train);
   o.steps = 100;
-  train->add_option("--steps", o.steps, "final step number")->capture_default_str();
+  train->add_option("--steps", o.steps, "final step number")->check(whole())->capture_default_str();
   train->add_option("--lr", o.learning_rate, "AdamW learning rate, constant")->capture_default_str();
   train->add_option("--weight-decay", o.weight_decay, "on every parameter")->capture_default_str();
   train->add_option("--clip", o.clip, "global gradient norm; 0 turns clipping off")->capture_default_str();
@@ -144,12 +164,13 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
   double export_gigabytes = 5;
   train->add_option("--export-shard-size", export_gigabytes, "gigabytes in one file of the export, at most")->capture_default_str();
   train->add_option("--save", o.save_to, "folder for checkpoints of weights, optimizer and position; without --save-every one at the end");
-  train->add_option("--save-every", o.save_every, "steps between two checkpoints");
-  train->add_option("--keep", o.keep, "how many checkpoints stay in the folder; 0: all")->capture_default_str();
+  train->add_option("--save-every", o.save_every, "steps between two checkpoints")->check(whole());
+  train->add_option("--keep", o.keep, "how many checkpoints stay in the folder; 0: all")->check(whole())->capture_default_str();
   train->add_flag("--save-wait", o.save_wait, "wait until a checkpoint is on disk instead of writing it beside the next steps");
   train->add_option("--resume", o.resume_from, "continue from a checkpoint, or from the latest one of a --save folder, under any plan");
-  CLI::App* eval = app.add_subcommand("eval", "one forward and backward of all rows; the last line is a JSON object");
+  CLI::App* eval = app.add_subcommand("eval", "one forward and backward of all rows, or of the first --batch N; the last line is a JSON object");
   common(eval);
+  of_a_step(eval);
   processes(eval);
   eval->add_option("--dump", o.dump, "safetensors with logits and grad.<name>, float32");
   CLI::App* generate = app.add_subcommand("generate", "continue prompts: text for text, a JSON object a prompt for ids");
@@ -158,19 +179,20 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
   generate->add_option("--prompt", o.prompts, "text; may be given several times")->allow_extra_args(false);
   generate->add_option("--prompts", o.prompts_file, "file with a prompt a line");
   generate->add_option("--prompt-ids", ids, "token ids, separated by commas; may be given several times")->allow_extra_args(false);
-  generate->add_option("--max-new-tokens,--new-tokens", o.new_tokens, "tokens to append at most")->capture_default_str();
+  generate->add_option("--max-new-tokens,--new-tokens", o.new_tokens, "tokens to append at most")->check(whole())->capture_default_str();
   generate->add_option("--temperature", o.temperature, "divides the logits before a token is drawn; 0 takes the most probable one")->capture_default_str();
-  CLI::Option* const top_k = generate->add_option("--top-k", o.top_k, "draw among the k most probable tokens; 0: all");
+  CLI::Option* const top_k = generate->add_option("--top-k", o.top_k, "draw among the k most probable tokens; 0: all")->check(whole());
   CLI::Option* const top_p = generate->add_option("--top-p", o.top_p, "draw among the fewest tokens that have this share of the probability");
   generate->add_option("--stop-id", stop_ids, "token ids that end a row, separated by commas, beside the model's own")->allow_extra_args(false);
-  generate->add_flag("!--no-cache", o.cache, "compute all tokens again for every new one instead of keeping keys and values");
+  generate->add_flag_callback("--no-cache", [&o] { o.cache = false; }, "compute all tokens again for every new one instead of keeping keys and values");
   generate->add_flag("--json", o.json, "one JSON object a prompt");
   CLI::App* checkpoint = app.add_subcommand("checkpoint", "look at checkpoints: ls, verify, diff, merge");
   checkpoint->require_subcommand(1);
-  const auto tool = [&](const char* name, const char* what, int folders) {
+  std::size_t folders = 0;
+  const auto tool = [&](const char* name, const char* what, std::size_t needed) {
     CLI::App* sub = checkpoint->add_subcommand(name, what);
-    sub->add_option("folders", o.folders, folders == 1 ? "a checkpoint or a --save folder" : "two folders")->required()->expected(folders);
-    sub->callback([&o, name] { o.tool = name; });
+    sub->add_option("folders", o.folders, needed == 1 ? "a checkpoint or a --save folder" : "two folders");
+    sub->callback([&o, &folders, name, needed] { o.tool = name, folders = needed; });
   };
   tool("ls", "list a folder's checkpoints", 1);
   tool("verify", "read everything and compare it with the digests that were saved", 1);
@@ -178,8 +200,9 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
   tool("merge", "CHECKPOINT OUT: one Hugging Face folder from all shards", 2);
   CLI::App* explain = app.add_subcommand("explain", "every parameter and every collective of a step, without running it");
   common(explain);
+  of_a_step(explain);
   explain->add_flag("--json", o.json, "one JSON object");
-  explain->add_option("--rank", o.rank, "whose shapes and bytes")->capture_default_str();
+  explain->add_option("--rank", o.rank, "whose shapes and bytes")->check(whole())->capture_default_str();
 
   exit_code = 2;
   try {
@@ -200,20 +223,24 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
     if (o.processes > 0 && o.launch.several())
       throw usage_error("--processes starts processes, but " + o.launch.by + " has done so already; leave it out");
     const int world = o.processes > 0 ? o.processes : o.launch.size;
-    if (world > 1 && ranks == 0 && mesh.empty()) ranks = world;
-    if (ranks != 0 && !mesh.empty()) throw usage_error("--ranks and --mesh say the same thing; give one of them");
-    o.mesh = atoms_of(ranks != 0 ? mesh_for(ranks, o.sp, o.ep) : parse_mesh(mesh), o.ep);
+    if (world > 1 && !ranks && mesh.empty()) ranks = world;
+    if (ranks && !mesh.empty()) throw usage_error("--ranks and --mesh say the same thing; give one of them");
+    o.mesh = atoms_of(ranks ? mesh_for(*ranks, o.sp, o.ep) : parse_mesh(mesh), o.ep);
     if (world > 1 && o.mesh.ranks() != world && (train->parsed() || eval->parsed() || generate->parsed()))
       throw usage_error("the mesh has " + std::to_string(o.mesh.ranks()) + " ranks, but there are " + std::to_string(world) +
                         " processes; every process is one rank");
     for (const CLI::App* sub : app.get_subcommands())
       for (const CLI::Option* option : sub->get_options()) {
         const std::string name = option->get_name();
+        for (const std::string& part : option->results())  // as of a shell variable that is not set
+          if (part.empty() && !name.starts_with("--prompt")) throw usage_error(name + ": is empty; give a value, or leave the flag out");
         if (option->count() == 0 || option->get_group().starts_with("Processes") || name == "--threads") continue;
         std::string value;
         for (const std::string& part : option->results()) value += (value.empty() ? "" : " ") + part;
         o.given.emplace_back(name, value);
       }
+    if (o.folders.size() != folders)
+      throw usage_error("checkpoint " + o.tool + ": needs " + (folders == 1 ? "one folder" : "two folders") + ", " + std::to_string(o.folders.size()) + " given");
     if (o.save_every && *o.save_every < 1) throw usage_error("--save-every: " + std::to_string(*o.save_every) + " is below 1");
     if (o.keep < 0) throw usage_error("--keep: " + std::to_string(o.keep) + " is negative; 0 keeps all");
     if (o.save_to.empty() && (o.save_every || o.keep != 0 || o.save_wait)) throw usage_error("--save-every, --keep and --save-wait need --save DIR");
@@ -222,11 +249,11 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
     if (o.steps < 0) throw usage_error("--steps: " + std::to_string(o.steps) + " is negative");
     if (o.accumulation < 1) throw usage_error("--grad-accumulation: " + std::to_string(o.accumulation) + " is below 1");
     if (o.batch && *o.batch < 1) throw usage_error("--batch: " + std::to_string(*o.batch) + " is below 1");
-    if (o.sequence && *o.sequence < 2) throw usage_error("--seq: " + std::to_string(*o.sequence) + " is below 2; a row needs a token and its next");
+    if (o.sequence < 2) throw usage_error("--seq: " + std::to_string(o.sequence) + " is below 2; a row needs a token and its next");
     if (o.new_tokens < 0) throw usage_error("--max-new-tokens: " + std::to_string(o.new_tokens) + " is negative");
-    if (!(o.learning_rate >= 0)) throw usage_error("--lr: is not a number of at least 0");
-    if (!(o.weight_decay >= 0)) throw usage_error("--weight-decay: is not a number of at least 0");
-    if (!(o.clip >= 0)) throw usage_error("--clip: is not a number of at least 0");
+    for (const auto& [flag, value] : {std::pair("--lr", o.learning_rate), std::pair("--weight-decay", o.weight_decay), std::pair("--clip", o.clip)})
+      if (!(value >= 0 && std::isfinite(value))) throw usage_error(std::string(flag) + ": is not a finite number of at least 0");
+    if (!(o.deadline >= 0.5 && o.deadline <= 1e6)) throw usage_error("--deadline: is not a number of seconds from 0.5 to 1e6");
     if (!(o.temperature >= 0 && o.temperature <= 1e6)) throw usage_error("--temperature: is not a number from 0 (greedy) to 1e6");
     if (o.top_k < 0) throw usage_error("--top-k: " + std::to_string(o.top_k) + " is negative; 0 keeps all tokens");
     if (!(o.top_p > 0 && o.top_p <= 1)) throw usage_error("--top-p: is not above 0 and at most 1; 1 keeps all tokens");
@@ -238,7 +265,7 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
     const int kinds = !o.prompts.empty() + !o.prompts_file.empty() + !o.prompt_ids.empty();
     if (o.run == command::generate && kinds == 0) throw usage_error("generate: no prompt; give --prompt TEXT, --prompts FILE or --prompt-ids 1,2,3");
     if (kinds > 1) throw usage_error("--prompt, --prompts and --prompt-ids say the same thing; give one of them");
-    if (o.run != command::train && o.run != command::explain && o.run != command::checkpoint && o.model.empty()) throw usage_error("--model is missing; name a Hugging Face folder");
+    if (o.run != command::train && o.run != command::explain && o.run != command::checkpoint && o.model.empty()) throw usage_error("--model is missing; name a Hugging Face folder or a checkpoint");
     if (o.run == command::eval && o.tokens.empty()) throw usage_error("eval: --tokens is missing; name a file of tokens");
     if (o.run == command::explain && (o.rank < 0 || o.rank >= o.mesh.ranks())) throw usage_error("--rank: there is no rank " + std::to_string(o.rank));
     return o;
@@ -247,9 +274,7 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
       exit_code = app.exit(e);
       return std::nullopt;
     }
-    std::string text = e.what();
-    for (char& ch : text) if (ch == '\n') ch = ' ';
-    std::fprintf(stderr, "moe_trainer: %s; see moe_trainer --help\n", text.c_str());
+    std::fprintf(stderr, "moe_trainer: %s\n", explained(app, e).c_str());
   } catch (const usage_error& e) {
     std::fprintf(stderr, "moe_trainer: %s\n", e.what());
   } catch (const plait::launch_error& e) {

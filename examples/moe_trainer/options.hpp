@@ -1,5 +1,5 @@
 #pragma once
-// What the command line says. Parsed in options.cpp, the only file that knows CLI11.
+// What the command line says. Parsed in options.cpp; it and command_line_errors.hpp alone know CLI11.
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -16,6 +16,8 @@ class process_world;
 }
 
 namespace trainer {
+
+inline constexpr std::int64_t most_tokens_of_a_step = std::int64_t{1} << 28;
 
 /// Anything wrong with flags or files: one line, exit code 2.
 struct usage_error : std::runtime_error {
@@ -38,7 +40,8 @@ struct options {
 
   std::int64_t steps = 0;
   double learning_rate = 1e-3, weight_decay = 0.01, clip = 1.0;
-  std::optional<std::int64_t> batch, sequence;
+  std::optional<std::int64_t> batch;
+  std::int64_t sequence = 64;  // tokens a row of text
   std::int64_t accumulation = 1;
   plait::recomputation recompute = plait::recomputation::none;
   std::string log, export_to, dump;

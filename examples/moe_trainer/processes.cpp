@@ -115,6 +115,7 @@ void run_ranks(const session& s, const std::function<void(plait::context&)>& bod
 }
 
 std::string ranks_text(const options& o) {
+  if (o.mesh.ranks() == 1) return "1 rank" + gpu_text(o);
   return std::to_string(o.mesh.ranks()) + (o.world != nullptr ? " ranks as processes (" + o.launch.by + ")" : " ranks as threads") + gpu_text(o);
 }
 

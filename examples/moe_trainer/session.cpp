@@ -3,6 +3,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
 #include <thread>
 
 #include "plait/io/config.hpp"
@@ -211,6 +213,7 @@ token_source::token_source(const session& s, const std::string& path) {
     }
   if (all_.label_count() == 0) throw usage_error(path + ": no token has a label, so there is no loss; give rows of at least two tokens and labels other than -100");
   rows_per_step_ = s.o.batch.value_or(all_.rows);
+  require_step(rows_per_step_, all_.columns);
 }
 
 plait::batch token_source::at(std::int64_t first) const {
@@ -230,14 +233,34 @@ plait::batch token_source::at(std::int64_t first) const {
   return b;
 }
 
-void require_writable(const std::string& flag, const std::string& path) {
+void require_writable(const std::string& flag, const std::string& path, output kind) {
   if (path.empty()) return;
-  const std::size_t slash = path.find_last_of('/');
-  const std::string folder = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+  const std::string what = flag + " " + path + ": ";
   struct stat status {};
-  if (::stat(folder.c_str(), &status) != 0 || !S_ISDIR(status.st_mode))
-    throw usage_error(flag + " " + path + ": the folder " + folder + " is not there; create it first");
-  if (::access(folder.c_str(), W_OK) != 0) throw usage_error(flag + " " + path + ": the folder " + folder + " cannot be written to");
+  if (::stat(path.c_str(), &status) == 0) {
+    if (kind == output::folder && !S_ISDIR(status.st_mode)) throw usage_error(what + "is not a folder; name a folder, which is made if it is not there");
+    if (kind != output::folder && S_ISDIR(status.st_mode)) throw usage_error(what + "is a folder; name a file");
+    if (kind == output::file && !S_ISREG(status.st_mode)) throw usage_error(what + "is not a regular file; name another");
+    if (kind != output::file && ::access(path.c_str(), W_OK) != 0) throw usage_error(what + "cannot be written to (" + std::strerror(errno) + ")");
+    if (kind != output::file) return;
+  } else if (errno != ENOENT) {
+    throw usage_error(what + "cannot be written to (" + std::strerror(errno) + ")");
+  }
+  const std::string_view bare = std::string_view(path).substr(0, path.find_last_not_of('/') + 1);  // a folder's name may end in a slash
+  const std::size_t slash = bare.find_last_of('/');
+  const std::string folder(slash == bare.npos ? "." : slash == 0 ? "/" : bare.substr(0, slash));
+  if (::stat(folder.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) throw usage_error(what + "the folder " + folder + " is not there; create it first");
+  if (::access(folder.c_str(), W_OK) != 0) throw usage_error(what + "the folder " + folder + " cannot be written to");
+}
+
+void require_no_checkpoint(const std::string& flag, const std::string& path) {
+  if (!path.empty() && is_checkpoint(path)) throw usage_error(flag + " " + path + ": holds checkpoints; name another folder");
+}
+
+void require_step(std::int64_t rows, std::int64_t columns) {
+  if (rows > most_tokens_of_a_step / columns)
+    throw usage_error("--batch: a step of " + std::to_string(rows) + " rows of " + std::to_string(columns) + " tokens is too large; " +
+                      std::to_string(most_tokens_of_a_step) + " tokens is the limit");
 }
 
 }  // namespace trainer

@@ -69,8 +69,15 @@ class token_source {
   std::int64_t rows_per_step_ = 0;
 };
 
-/// Fails early, before any work, if a file could not be created there.
-void require_writable(const std::string& flag, const std::string& path);
+/// What a flag names: a folder to write files in, a file that is replaced as a whole, a file or device that is written to as it is.
+enum class output { folder, file, log };
+
+/// Fails early, before any work, if it could not be written there.
+void require_writable(const std::string& flag, const std::string& path, output kind);
+/// Refuses a folder of checkpoints: a model beside them would be passed over by whoever reads the folder.
+void require_no_checkpoint(const std::string& flag, const std::string& path);
+/// Refuses a step of more tokens than memory or arithmetic could hold.
+void require_step(std::int64_t rows, std::int64_t columns);
 
 int train(const options& o);
 int eval(const options& o);

@@ -13,10 +13,10 @@ std::unique_ptr<plait::io::tokenizer> tokenizer_of(const session& s) {
 }
 
 plait::io::token_rows read_rows(const session& s, const std::string& path) {
-  const std::int64_t columns = s.o.sequence.value_or(0);
+  const std::int64_t columns = s.o.sequence;
   if (plait::io::is_token_tensor_file(path)) return plait::io::read_tokens(path, s.config.vocabulary, columns);
   const std::unique_ptr<plait::io::tokenizer> tokenizer = tokenizer_of(s);
-  if (tokenizer->kind() == "bytes" || columns <= 0) return plait::io::read_tokens(path, s.config.vocabulary, columns);
+  if (tokenizer->kind() == "bytes") return plait::io::read_tokens(path, s.config.vocabulary, columns);
   plait::io::token_rows rows;
   rows.input_ids = tokenizer->encode(plait::io::read_text_file(path, std::uint64_t{1} << 32));
   rows.columns = columns;

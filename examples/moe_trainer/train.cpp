@@ -16,6 +16,13 @@ namespace {
 
 using clock = std::chrono::steady_clock;
 
+/// What is said while training goes on: a terminal that is gone or a full disk behind stdout does not end it, as an exception would.
+template <class... Values>
+void say(std::FILE* to, fmt::format_string<Values...> text, Values&&... values) {
+  const std::string line = fmt::format(text, std::forward<Values>(values)...);
+  std::fwrite(line.data(), 1, line.size(), to);
+}
+
 struct expert_load {
   double max_over_mean = 0;
   int idle = 0;
@@ -46,11 +53,10 @@ void print_plan(const session& s, const plait::parameter_store& store) {
     parameters += n;
   }
   const std::string experts = s.sparse_layers > 0 ? fmt::format("{} experts (top {}), ", s.config.experts, s.config.top_k) : "";
-  fmt::print("{}: {} layers, hidden {}, {}{} parameters{}\n", s.config.family, s.config.layers, s.config.hidden, experts, parameters,
-             s.folder ? "" : ", fresh weights");
-  fmt::print("plan: {}{}, fsdp {} ({} x {}), tp {}, {}, {}\n", o.sp ? "sequence parallel" : "tensor parallel",
-             experts_text(s), o.mesh.size[0] * o.mesh.size[1], o.mesh.size[0], o.mesh.size[1], o.mesh.size[2],
-             ranks_text(o), name_of(o.dtype));
+  say(stdout, "{}: {} layers, hidden {}, {}{} parameters{}\n", s.config.family, s.config.layers, s.config.hidden, experts, parameters,
+      s.folder || s.saved ? "" : ", fresh weights");
+  say(stdout, "plan: {}{}, fsdp {} ({} x {}), tp {}, {}, {}\n", o.sp ? "sequence parallel" : "tensor parallel", experts_text(s),
+      o.mesh.size[0] * o.mesh.size[1], o.mesh.size[0], o.mesh.size[1], o.mesh.size[2], ranks_text(o), name_of(o.dtype));
 }
 
 /// A progress line that rewrites itself on a terminal, plain lines otherwise.
@@ -61,12 +67,12 @@ void print_step(std::int64_t step, std::int64_t steps, const plait::step_result&
                                  step, fmt::formatted_size("{}", steps), steps, r.loss, r.gradient_norm,
                                  static_cast<double>(r.tokens) / seconds, 1e3 * (seconds - communicating), 1e3 * communicating);
   if (!r.expert_choices.empty()) line += fmt::format("  experts max/mean {:.2f}, idle {}", load.max_over_mean, load.idle);
-  if (terminal) fmt::print("\r\033[K{}{}", line, step == steps ? "\n" : "");
-  else fmt::print("{}\n", line);
+  if (terminal) say(stdout, "\r\033[K{}{}", line, step == steps ? "\n" : "");
+  else say(stdout, "{}\n", line);
   std::fflush(stdout);
 }
 
-/// Set by SIGINT and SIGTERM: the step that runs is finished, a checkpoint is saved, the program ends.
+/// Set by a signal: the step that runs is finished, a checkpoint is saved, the program ends.
 volatile std::sig_atomic_t stop_asked = 0;
 
 class signal_guard {
@@ -74,23 +80,28 @@ class signal_guard {
   explicit signal_guard(bool active) : active_(active) {
     if (!active_) return;
     stop_asked = 0;
-    struct sigaction action {};
-    action.sa_handler = [](int) { stop_asked = 1; };
-    action.sa_flags = static_cast<int>(SA_RESETHAND);  // the second signal ends the program at once
-    ::sigaction(SIGINT, &action, &interrupt_);
-    ::sigaction(SIGTERM, &action, &terminate_);
+    for (std::size_t i = 0; i < count; ++i) {
+      struct sigaction action {};
+      action.sa_handler = [](int) { stop_asked = 1; };
+      // The second SIGINT or SIGTERM ends the program at once. A terminal that closes may say so twice, and a reader of stdout that has
+      // gone says so at every line; they may also be ignored, as by nohup.
+      const bool asks = signals[i] == SIGINT || signals[i] == SIGTERM;
+      if (asks) action.sa_flags = static_cast<int>(SA_RESETHAND);
+      ::sigaction(signals[i], &action, &before_[i]);
+      if (!asks && before_[i].sa_handler == SIG_IGN) ::sigaction(signals[i], &before_[i], nullptr);
+    }
   }
   signal_guard(const signal_guard&) = delete;
   signal_guard& operator=(const signal_guard&) = delete;
   ~signal_guard() {
-    if (!active_) return;
-    ::sigaction(SIGINT, &interrupt_, nullptr);
-    ::sigaction(SIGTERM, &terminate_, nullptr);
+    for (std::size_t i = 0; active_ && i < count; ++i) ::sigaction(signals[i], &before_[i], nullptr);
   }
 
  private:
+  static constexpr int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+  static constexpr std::size_t count = std::size(signals);
   bool active_;
-  struct sigaction interrupt_ {}, terminate_ {};
+  struct sigaction before_[count] {};
 };
 
 std::string plan_text(const session& s) {
@@ -132,15 +143,15 @@ void report(const options& o, const std::optional<plait::save_outcome>& outcome,
     else ++tally.failed;
     return;
   }
-  if (::isatty(1) != 0) fmt::print("\r\033[K");
+  if (::isatty(1) != 0) say(stdout, "\r\033[K");
   if (outcome->error.empty()) {
     ++tally.saved;
     tally.last = outcome->step;
-    fmt::print("saved step {} to {} ({:.1f} MB, {:.2f} s)\n", outcome->step, o.save_to, static_cast<double>(outcome->bytes) / 1e6, outcome->seconds);
+    say(stdout, "saved step {} to {} ({:.1f} MB, {:.2f} s)\n", outcome->step, o.save_to, static_cast<double>(outcome->bytes) / 1e6, outcome->seconds);
   } else {
     ++tally.failed;
     std::fflush(stdout);
-    fmt::print(stderr, "moe_trainer: step {} was not saved: {}; training goes on\n", outcome->step, outcome->error);
+    say(stderr, "moe_trainer: step {} was not saved: {}; training goes on\n", outcome->step, outcome->error);
   }
   std::fflush(stdout);
 }
@@ -150,14 +161,14 @@ void report(const options& o, const std::optional<plait::save_outcome>& outcome,
 int train(const options& o) {
   if (o.tokens.empty()) throw usage_error("train: --tokens is missing; name a file of tokens or text, such as examples/data/verse.txt");
   if (o.leads()) {
-    require_writable("--log", o.log);
-    require_writable("--export", o.export_to);
+    require_writable("--log", o.log, output::log);
+    require_writable("--export", o.export_to, output::folder);
+    require_no_checkpoint("--export", o.export_to);
+    if (!o.export_to.empty() && o.export_to == o.save_to) throw usage_error("--export and --save name the same folder; give the export one of its own");
   }
-  require_writable("--save", o.save_to);
-  options local = o;
-  if (!local.sequence) local.sequence = 64;
-  const session s(local);
-  const token_source tokens(s, local.tokens);
+  require_writable("--save", o.save_to, output::folder);
+  const session s(o);
+  const token_source tokens(s, o.tokens);
   plait::io::training_state begun;
   begun.seed = o.seed;
   if (s.resumes()) begun = s.saved->m.training;
@@ -177,7 +188,7 @@ int train(const options& o) {
     if (c.rank == 0) {
       print_plan(s, m.store);
       if (s.resumes())
-        fmt::print("continued from step {} ({}; saved under {})\n", begun.step, s.saved->path, s.saved->m.plan);
+        say(stdout, "continued from step {} ({}; saved under {})\n", begun.step, s.saved->path, s.saved->m.plan);
     }
     plait::checkpoint_saver saver(checkpoints ? &*checkpoints : nullptr, o.save_to, {plait::io::default_block_bytes, o.keep});
     plait::save_facts facts = facts_of(s);
@@ -231,16 +242,16 @@ int train(const options& o) {
     }
     const std::optional<plait::save_outcome> outcome = saver.finish(c);
     if (s.keeps(c)) report(o, outcome, tally);
-    if (c.rank == 0 && begun.step >= o.steps) fmt::print("step {} is done already; --steps is the number of the last step\n", begun.step);
+    if (c.rank == 0 && begun.step >= o.steps) say(stdout, "step {} is done already; --steps is the number of the last step\n", begun.step);
     if (!o.export_to.empty()) export_folder(c, m, s, o.export_to);
   });
   if (log != nullptr && std::fclose(log) != 0) throw std::runtime_error("--log " + o.log + ": could not be written to the end");
-  if (!o.export_to.empty() && o.leads()) fmt::print("exported {}\n", o.export_to);
+  if (!o.export_to.empty() && o.leads()) say(stdout, "exported {}\n", o.export_to);
   if (tally.failed > 0)
     throw std::runtime_error(fmt::format("{} of {} checkpoints could not be saved (see above); {}", tally.failed, tally.failed + tally.saved,
                                          tally.last >= 0 ? fmt::format("the latest is step {}", tally.last) : "none was"));
   if (stopped) {
-    if (o.leads()) fmt::print(stderr, "moe_trainer: stopped by a signal after step {}, which is saved; continue with --resume {}\n", tally.last, o.save_to);
+    if (o.leads()) say(stderr, "moe_trainer: stopped by a signal after step {}, which is saved; continue with --resume {}\n", tally.last, o.save_to);
     return exit_stopped;
   }
   return 0;

@@ -71,11 +71,71 @@ refuse("no prompt", 2, ["prompt"], "generate", "--model", MIXTRAL)
 refuse("prompt id outside", 2, ["96"], "generate", "--model", MIXTRAL, "--prompt-ids", "96")
 refuse("prompt id text", 2, ["'x'"], "generate", "--model", MIXTRAL, "--prompt-ids", "1,x")
 refuse("wrong dtype", 2, ["f16"], *evaluate, "--dtype", "f16")
+refuse("wrong command", 2, ["'trian'", "train, eval"], "trian", "--tokens", TOKENS)
+refuse("wrong tool", 2, ["'list'", "verify"], "checkpoint", "list", "x")
+refuse("a flag misspelt", 2, ["--token;", "--tokens is meant"], *evaluate, "--token", TOKENS)
+refuse("another command's flag", 2, ["--steps", "of train"], *evaluate, "--steps", 3)
+refuse("a flag before the command", 2, ["--tokens", "after"], "--tokens", TOKENS, "eval")
+refuse("a value too many", 2, ["'fsdp=2'"], *evaluate, "--mesh", "tp=2", "fsdp=2")
+refuse("no value", 2, ["--mesh", "value"], *evaluate, "--mesh")
+refuse("a flag twice", 2, ["--tokens", "more than once"], *evaluate, "--tokens", TOKENS)
+refuse("no ranks", 2, ["--ranks", "0"], *evaluate, "--ranks", 0)
+refuse("negative seed", 2, ["--seed", "-1"], *evaluate, "--seed", -1)
+refuse("negative threads", 2, ["--threads", "1024"], *evaluate, "--threads", -1)
+refuse("deadline that is no number", 2, ["--deadline"], *evaluate, "--deadline", "nan")
+refuse("--tokens of generate", 2, ["--tokens", "of train"], "generate", "--model", MIXTRAL, "--prompt-ids", 1, "--tokens", TOKENS)
+refuse("more new tokens than numbers", 2, ["max_position_embeddings"], "generate", "--model", MIXTRAL, "--prompt-ids", 1, "--max-new-tokens", 2 ** 63 - 1)
+refuse("one step, huge", 2, ["--batch", "limit"], *evaluate, "--batch", 10 ** 11)
+refuse("a step explained, huge", 2, ["--batch", "limit"], "explain", "--batch", 10 ** 18, "--seq", 10 ** 18)
+for flag in ("--batch", "--seq", "--steps", "--seed", "--grad-accumulation", "--save-every", "--keep"):
+    for value in ("9" * 25, "1.5", "1e3", "0x10", "x"):
+        refuse(f"{flag} {value}", 2, [flag, value], "train", "--tokens", TOKENS, "--save", "save", flag, value)
+for flag in ("--lr", "--weight-decay", "--clip"):
+    for value in ("nan", "inf", "1e400", "-1", "x"):
+        refuse(f"{flag} {value}", 2, [flag, "number"], "train", "--tokens", TOKENS, flag, value)
+for flag in ("--model", "--mesh", "--save", "--export", "--resume", "--log"):  # "$NOT_SET" must not mean: without
+    refuse(f"{flag} without text", 2, [flag, "empty"], "train", "--tokens", TOKENS, "--steps", 1, flag, "")
 
 # files -------------------------------------------------------------------------------------------------------------------
 refuse("model not there", 2, ["/nowhere"], "eval", "--model", "/nowhere", "--tokens", TOKENS)
 refuse("tokens not there", 2, ["/nowhere.safetensors"], "eval", "--model", MIXTRAL, "--tokens", "/nowhere.safetensors")
 refuse("dump folder not there", 2, ["/nowhere"], *evaluate, "--dump", "/nowhere/dump.safetensors")
+with scratch() as d:
+    file, inner = os.path.join(d, "file"), os.path.join(d, "inner")
+    open(file, "w").write("kept")
+    os.mkdir(inner)
+    train = ["train", "--model", MIXTRAL, "--tokens", TOKENS, "--steps", 1]
+    for flag in ("--save", "--export"):
+        refuse(f"{flag} a file", 2, [flag, "is not a folder"], *train, flag, file)
+        refuse(f"{flag} below a file", 2, [flag, file], *train, flag, os.path.join(file, "x"))
+        refuse(f"{flag}, a name too long", 2, [flag, "too long"], *train, flag, os.path.join(d, "x" * 300))
+    refuse("--log a folder", 2, ["--log", "is a folder"], *train, "--log", inner)
+    refuse("--dump a folder", 2, ["--dump", "is a folder"], *evaluate, "--dump", inner)
+    refuse("--dump a device", 2, ["--dump", "regular"], *evaluate, "--dump", "/dev/null")
+    refuse("--model a file", 2, ["is a file", "folder"], "eval", "--model", file, "--tokens", TOKENS)
+    save = os.path.join(d, "save")
+    refuse("one folder for both", 2, ["--export", "--save"], *train, "--save", save, "--export", save)
+    subprocess.run([TRAINER, *map(str, train), "--save", save], check=True, capture_output=True)
+    refuse("--export beside checkpoints", 2, ["--export", "holds checkpoints"], *train, "--export", save)
+    for out in (save, os.path.join(save, "step-00000001")):
+        refuse("merge into checkpoints", 2, ["merge", "holds checkpoints"], "checkpoint", "merge", save, out)
+    refuse("merge onto a file", 2, ["merge", "is not a folder"], "checkpoint", "merge", save, file)
+    report.check(open(file).read() == "kept" and os.listdir(inner) == [], "a refused run wrote something")
+    # what may be there: a folder with a slash at its end, a device for the log, and a text in rows of 64 without being told
+    text = os.path.join(d, "text")
+    open(text, "w").write("once upon a time " * 20)
+    new = os.path.join(d, "new") + "/"
+    for args in (["train", "--tokens", text, "--steps", 1, "--log", "/dev/null", "--export", new], ["eval", "--model", new, "--tokens", text]):
+        p = subprocess.run([TRAINER, *map(str, args)], capture_output=True, text=True)
+        report.check(p.returncode == 0, f"{args}: exit {p.returncode}, {p.stderr}")
+    if os.geteuid() != 0:
+        os.chmod(inner, 0o555)
+        for flag in ("--save", "--export"):
+            refuse(f"{flag}, no permission", 2, [flag, "ermission"], *train, flag, inner)
+    for args in (["explain"], evaluate, ["generate", "--model", MIXTRAL, "--prompt-ids", "1"], ["checkpoint", "ls", save]):
+        with open("/dev/full", "w") as full:
+            p = subprocess.run([TRAINER, *map(str, args)], stdout=full, stderr=subprocess.PIPE, text=True)
+        report.check(p.returncode == 1 and any(w in p.stderr.splitlines()[-1] for w in ("could not be written", "No space left")), f"a full disk behind stdout: {args}: {p.returncode}, {p.stderr!r}")
 with scratch() as d:
     empty = os.path.join(d, "empty.txt")
     open(empty, "w").close()

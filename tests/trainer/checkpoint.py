@@ -140,6 +140,11 @@ def exports_in_parts():
                 report.check(index["metadata"]["total_size"] == sum(math.prod(source.shape(n)) * 4 for n in source.names()), f"{model}: total_size")
                 report.check(all(s < 50000 + 8192 or len(Safetensors(os.path.join(parts, f)).names()) == 1 for s, f in zip(sizes, files)), f"{model}: sizes {sizes}")
                 run("train", "--model", parts, "--tokens", tokens_of(model), "--steps", 0, "--export", again, *flags)
+                # an export over another one, whole over parts and parts over whole, leaves nothing of it that a reader could take
+                for target, size, want in ((parts, 5, again), (parts, 5e-5, None)):
+                    run("train", "--model", again, "--tokens", tokens_of(model), "--steps", 0, "--export", target, "--export-shard-size", size, *flags)
+                    weights = sorted(n for n in os.listdir(target) if n.startswith("model"))
+                    report.check(same_folder(target, want) if want else weights == sorted([*files, "model.safetensors.index.json"]), f"{model}: exported over: {weights}")
                 got = Safetensors(os.path.join(again, "model.safetensors"))
                 same = sorted(got.names()) == sorted(source.names()) and all(got.read(n) == source.read(n) and got.shape(n) == source.shape(n) for n in source.names())
                 report.check(same, f"{model} under {plan}: exported in parts and loaded, other tensors come out")
@@ -258,6 +263,26 @@ def signals():
         saved = [int(n[5:]) for n in os.listdir(save) if n.startswith("step-")]
         report.check(len(saved) == 1, f"SIGTERM: saved {saved}")
         out, _ = run(*common, "--steps", saved[0] + 2, "--resume", save, "--save", save)
+        # a terminal that closes, a reader of stdout that goes away: as SIGTERM; a full disk behind stdout does not end training
+        for what in ("SIGHUP", "SIGPIPE"):
+            save = os.path.join(d, what)
+            p = subprocess.Popen([TRAINER, *map(str, common), "--steps", "100000", "--save", save], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            for line in p.stdout:
+                if line.startswith("step"):
+                    break
+            if what == "SIGHUP":
+                p.send_signal(signal.SIGHUP)
+                p.send_signal(signal.SIGHUP)
+                _, err = p.communicate(timeout=120)
+            else:
+                p.stdout.close()
+                err = p.stderr.read()
+                p.wait(timeout=120)
+            report.check(p.returncode == 3 and "--resume" in err, f"{what}: exit {p.returncode}, {err}")
+            report.check(sum(n.startswith("step-") for n in os.listdir(save)) == 1, f"{what}: saved {os.listdir(save)}")
+        with open("/dev/full", "w") as full:
+            p = subprocess.run([TRAINER, *map(str, common), "--steps", "60", "--save", os.path.join(d, "full")], stdout=full, stderr=subprocess.PIPE, text=True)
+        report.check(os.path.isdir(step(os.path.join(d, "full"), 60)) and p.returncode == 1, f"a full disk behind stdout: exit {p.returncode}, {p.stderr}")
         report.check(f"step {saved[0] + 1}/" in out.replace(" ", "").replace("step", "step ") or f"{saved[0] + 1}/{saved[0] + 2}" in out, "SIGTERM: not continued")
 
 
@@ -276,7 +301,7 @@ def refused():
         refuse("another model", ["another model"], "train", "--model", folder("qwen3_moe"), "--tokens", tokens_of("qwen3_moe"), "--resume", save)
         refuse("no such folder", ["is not there"], *train, "--resume", os.path.join(d, "none"))
         refuse("a folder without checkpoints", ["holds no checkpoint"], *train, "--resume", d)
-        refuse("a file", ["is not there"], *train, "--resume", tokens_of("mixtral"))
+        refuse("a file", ["is not a folder"], *train, "--resume", tokens_of("mixtral"))
         refuse("--keep without --save", ["--save"], *train, "--keep", 2)
         refuse("--save-every 0", ["--save-every"], *train, "--save", save, "--save-every", 0)
         refuse("parent missing", ["create it first"], *train, "--save", os.path.join(d, "no", "save"))

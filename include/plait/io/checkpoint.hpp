@@ -2,6 +2,7 @@
 // A checkpoint open for reading: our own folders (plait.json), and folders of PyTorch's distributed safetensors writer
 // (shard-*.safetensors with DCP_SHARDING_INFO). Every byte that is read from our own is verified against the manifest's digests.
 #include <dirent.h>
+#include <unistd.h>
 
 #include <memory>
 #include <utility>
@@ -130,7 +131,8 @@ inline std::vector<std::int64_t> steps_in(const std::string& folder) {
 inline std::string latest_checkpoint(std::string path, std::vector<std::string>* passed_over = nullptr) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();
   if (holds_manifest(path)) return path;
-  if (!detail::is_folder(path)) throw input_error(path, "", "is not there; name a folder that --save wrote");
+  if (!detail::is_folder(path))
+    throw input_error(path, "", std::string(::access(path.c_str(), F_OK) == 0 ? "is not a folder" : "is not there") + "; name a folder that --save wrote");
   const std::vector<std::int64_t> steps = steps_in(path);
   std::string first_problem;
   for (std::size_t i = steps.size(); i-- > 0;) {

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -138,8 +139,9 @@ inline std::string resolve_inside(const std::string& folder, const std::string& 
   const std::string base = detail::real_path(folder);
   if (base.empty()) throw input_error(folder, "", "is no folder that can be opened; check the path");
   const std::string target = detail::real_path(base + "/" + file);
+  if (target.empty() && errno == ENOTDIR) throw input_error(folder, "", "is a file; name the folder that it is in");
   if (target.empty())
-    throw input_error(said_by, field, "file " + in_quotes(file) + " is not in the folder; download the model again");
+    throw input_error(said_by, field, "file " + in_quotes(file) + (errno == EACCES ? " cannot be reached: permission denied" : " is not in the folder; download the model again"));
   bool inside = detail::directly_inside(base, target);
   if (!inside) {
     // hub cache: ROOT/snapshots/REVISION/file -> ROOT/blobs/HASH
@@ -175,7 +177,7 @@ class hf_folder {
     const bool has_single = ::lstat((path_ + "/" + single).c_str(), &status) == 0;
     const bool has_index = ::lstat((path_ + "/" + index).c_str(), &status) == 0;
     if (!has_single && !has_index)
-      throw input_error(path_, "", "holds neither model.safetensors nor model.safetensors.index.json; convert the model");
+      throw input_error(path_, "", "holds neither model.safetensors nor model.safetensors.index.json; convert the model to safetensors");
     if (has_single) {
       if (has_index) warnings_.push_back("model.safetensors is used, model.safetensors.index.json is not");
       add_file(single, path_, "");

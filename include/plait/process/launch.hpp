@@ -103,7 +103,7 @@ inline std::optional<launch> pair_of(const variable_lookup& look, const char* by
   const auto rank = number_in(look, rank_name), size = number_in(look, size_name);
   if (!rank && !size) return std::nullopt;
   if (!rank || !size)
-    throw launch_error(std::string(rank ? rank_name : size_name) + " is set but " + (rank ? size_name : rank_name) + " is not; " + by + " sets both");
+    throw launch_error(std::string(rank ? rank_name : size_name) + " is set but " + (rank ? size_name : rank_name) + " is not; set both, or unset this one");
   launch l;
   l.by = by;
   l.rank = static_cast<int>(*rank);

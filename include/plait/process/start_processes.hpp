@@ -32,12 +32,14 @@ int start_processes(char** argv, int count, double patience, Report report) {
   const descriptor door = listen_at("127.0.0.1", 0, problem);
   if (!door) throw launch_error("cannot listen on this machine (" + problem + ")");
   const std::string port = std::to_string(port_of(door.get()));
-  struct sigaction pass {}, before_term {}, before_int {};
+  struct sigaction pass {}, before_term {}, before_int {}, before_hup {};
   pass.sa_sigaction = pass_signal_on;
   pass.sa_flags = SA_SIGINFO;
   signal_to_pass_on = 0;
   ::sigaction(SIGTERM, &pass, &before_term);
   ::sigaction(SIGINT, &pass, &before_int);
+  ::sigaction(SIGHUP, &pass, &before_hup);
+  if (before_hup.sa_handler == SIG_IGN) ::sigaction(SIGHUP, &before_hup, nullptr);  // nohup
   std::fflush(nullptr);
   std::vector<pid_t> running(static_cast<std::size_t>(count), -1);
   const pid_t parent = ::getpid();
@@ -52,6 +54,7 @@ int start_processes(char** argv, int count, double patience, Report report) {
     if (child == 0) {
       ::sigaction(SIGTERM, &before_term, nullptr);
       ::sigaction(SIGINT, &before_int, nullptr);
+      ::sigaction(SIGHUP, &before_hup, nullptr);
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
       if (::getppid() != parent) ::_exit(1);
       ::setenv("PLAIT_RANK", std::to_string(r).c_str(), 1);
@@ -98,6 +101,7 @@ int start_processes(char** argv, int count, double patience, Report report) {
   }
   ::sigaction(SIGTERM, &before_term, nullptr);
   ::sigaction(SIGINT, &before_int, nullptr);
+  ::sigaction(SIGHUP, &before_hup, nullptr);
   return result;
 }
 
