@@ -132,7 +132,7 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
     sub->add_option("--seed", o.seed, "of fresh weights and of drawn tokens")->check(whole<std::uint64_t>())->capture_default_str();
     sub->add_flag("--check", o.check, "compare every collective between ranks before data move");
     sub->add_option("--threads", o.threads, "threads of each rank's dense products (default, 0: the cores divided among the ranks)")->check(CLI::Range(0, 1024));
-    sub->add_option("--batch", o.batch, "rows a step of train, the first rows for eval, prompts at a time of generate (default: all)")->check(whole());
+    sub->add_option("--batch", o.batch, "rows a step (default: all, of a text 64 at most), of eval the first rows, of generate prompts at a time (both: all)")->check(whole());
   };
   const auto of_a_step = [&](CLI::App* sub) {
     sub->add_option("--tokens", o.tokens, "safetensors with input_ids [B,S], or text (tokens of the model's tokenizer; bytes where it has none)");

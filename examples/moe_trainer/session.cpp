@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <thread>
@@ -45,6 +46,7 @@ constexpr const char* small_config = R"({
 }
 )";
 constexpr double initial_deviation = 0.05;
+constexpr std::int64_t rows_of_a_text = 64;  // a step of training, where --batch does not say: a text may be of any length
 
 /// Files that belong to a model beside its weights and config.json; exports and checkpoints carry them along.
 constexpr const char* companion_names[] = {"generation_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
@@ -184,10 +186,22 @@ rank_model::rank_model(plait::context& c, const session& s) {
     if (what.find("k_proj") == what.npos || what.find("plait[indivisible]") == what.npos || s.plan->repeating_table == nullptr) throw;
     throw plait::plan_misfit(std::string(what) + ", or add --kv-heads replicate");
   }
+  if (const std::int64_t n = parameters_of(store); n > 250'000'000 && c.rank == 0 && s.o.leads() && (s.saved || s.folder))  // takes a while
+    std::fprintf(stderr, "moe_trainer: note: reading %.1f B parameters from %s\n", 1e-9 * static_cast<double>(n), (s.saved ? s.saved->path : s.o.model).c_str());
   if (s.saved != nullptr) plait::load_checkpoint(c, store, *s.saved, s.resumes());
   else if (s.folder != nullptr) plait::load_weights(c, store, *s.folder, s.config);
   else plait::initialise_weights(c, store, s.o.seed, initial_deviation);
   model = s.plan->make(s.config, store, {s.o.recompute, s.o.repeat_heads});
+}
+
+std::int64_t parameters_of(const plait::parameter_store& store) {
+  std::int64_t all = 0;
+  for (const plait::parameter_slot& p : store.slots) {
+    std::int64_t n = 1;
+    for (int d = 0; d < p.rank; ++d) n *= p.global[d];
+    all += n;
+  }
+  return all;
 }
 
 void on_every_rank(const session& s, const std::function<void(plait::context&, rank_model&)>& body) {
@@ -212,8 +226,12 @@ token_source::token_source(const session& s, const std::string& path) {
       else if (i + 1 >= length) all_.labels[at] = plait::ignored_label;  // the next token is padding
     }
   if (all_.label_count() == 0) throw usage_error(path + ": no token has a label, so there is no loss; give rows of at least two tokens and labels other than -100");
-  rows_per_step_ = s.o.batch.value_or(all_.rows);
+  const bool part = s.o.run != command::eval && !plait::io::is_token_tensor_file(path);
+  rows_per_step_ = s.o.batch.value_or(part ? std::min(all_.rows, rows_of_a_text) : all_.rows);
   require_step(rows_per_step_, all_.columns);
+  if (const std::int64_t at_once = rows_per_step_ * all_.columns / s.o.accumulation; !s.o.batch && at_once > 100'000 && s.o.leads())
+    std::fprintf(stderr, "moe_trainer: note: %lld tokens are computed at a time; --grad-accumulation takes them in slices, --batch takes fewer rows\n",
+                 static_cast<long long>(at_once));
 }
 
 plait::batch token_source::at(std::int64_t first) const {

@@ -53,6 +53,9 @@ struct rank_model {
   rank_model(plait::context& c, const session& s);
 };
 
+/// How many numbers the model has.
+std::int64_t parameters_of(const plait::parameter_store& store);
+
 /// Runs body once per rank; the first failure of any rank is rethrown here.
 void on_every_rank(const session& s, const std::function<void(plait::context&, rank_model&)>& body);
 
@@ -60,7 +63,7 @@ void on_every_rank(const session& s, const std::function<void(plait::context&, r
 class token_source {
  public:
   token_source(const session& s, const std::string& path);
-  /// The rows from `first` on, wrapping: all of them, or --batch ones.
+  /// The rows from `first` on, wrapping: --batch ones, or all of them (of a text, for training, at most 64).
   plait::batch at(std::int64_t first) const;
   std::int64_t rows_per_step() const { return rows_per_step_; }
 

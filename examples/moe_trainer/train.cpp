@@ -1,10 +1,12 @@
 #include <fmt/format.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <utility>
 
 #include "export.hpp"
 #include "plait/io/json_lines.hpp"
@@ -46,17 +48,18 @@ const char* experts_text(const session& s) {
 
 void print_plan(const session& s, const plait::parameter_store& store) {
   const options& o = s.o;
-  std::int64_t parameters = 0;
-  for (const plait::parameter_slot& p : store.slots) {
-    std::int64_t n = 1;
-    for (int d = 0; d < p.rank; ++d) n *= p.global[d];
-    parameters += n;
-  }
   const std::string experts = s.sparse_layers > 0 ? fmt::format("{} experts (top {}), ", s.config.experts, s.config.top_k) : "";
-  say(stdout, "{}: {} layers, hidden {}, {}{} parameters{}\n", s.config.family, s.config.layers, s.config.hidden, experts, parameters,
+  say(stdout, "{}: {} layers, hidden {}, {}{} parameters{}\n", s.config.family, s.config.layers, s.config.hidden, experts, parameters_of(store),
       s.folder || s.saved ? "" : ", fresh weights");
   say(stdout, "plan: {}{}, fsdp {} ({} x {}), tp {}, {}, {}\n", o.sp ? "sequence parallel" : "tensor parallel", experts_text(s),
       o.mesh.size[0] * o.mesh.size[1], o.mesh.size[0], o.mesh.size[1], o.mesh.size[2], ranks_text(o), name_of(o.dtype));
+}
+
+/// Whether the terminal's last line is a progress line that the next one replaces; rank 0 alone asks.
+bool line_is_open = false;
+void end_line() {
+  if (std::exchange(line_is_open, false)) say(stdout, "\n");
+  std::fflush(stdout);
 }
 
 /// A progress line that rewrites itself on a terminal, plain lines otherwise.
@@ -67,8 +70,12 @@ void print_step(std::int64_t step, std::int64_t steps, const plait::step_result&
                                  step, fmt::formatted_size("{}", steps), steps, r.loss, r.gradient_norm,
                                  static_cast<double>(r.tokens) / seconds, 1e3 * (seconds - communicating), 1e3 * communicating);
   if (!r.expert_choices.empty()) line += fmt::format("  experts max/mean {:.2f}, idle {}", load.max_over_mean, load.idle);
-  if (terminal) say(stdout, "\r\033[K{}{}", line, step == steps ? "\n" : "");
+  winsize window {};
+  if (terminal && ::ioctl(1, TIOCGWINSZ, &window) == 0 && window.ws_col > 1) line.resize(std::min<std::size_t>(line.size(), window.ws_col - 1u));
+  if (terminal) say(stdout, "\r\033[K{}", line);
   else say(stdout, "{}\n", line);
+  line_is_open = terminal;
+  if (step == steps) end_line();
   std::fflush(stdout);
 }
 
@@ -131,6 +138,15 @@ void require_room(const options& o, const plait::io::checkpoint_store& store, st
                                                       : fmt::format(", later than step {} which is continued; remove it or choose another folder", done)));
 }
 
+/// A step, or an error that says which it was.
+plait::step_result step_of(plait::context& c, rank_model& m, const plait::batch& rows, const plait::step_options& options) {
+  try {
+    return plait::train_step(c, *m.model, m.store, rows, options);
+  } catch (const plait::numeric_fault& e) {
+    throw plait::numeric_fault(fmt::format("step {}: {}; if the losses grew before, lower --lr, else look at weights and tokens", options.adamw.step, e.what()));
+  }
+}
+
 /// What the run's saves came to; every process keeps its own, of threads rank 0 does.
 struct save_tally {
   std::int64_t saved = 0, failed = 0, last = -1;
@@ -143,7 +159,7 @@ void report(const options& o, const std::optional<plait::save_outcome>& outcome,
     else ++tally.failed;
     return;
   }
-  if (::isatty(1) != 0) say(stdout, "\r\033[K");
+  end_line();
   if (outcome->error.empty()) {
     ++tally.saved;
     tally.last = outcome->step;
@@ -184,7 +200,7 @@ int train(const options& o) {
   save_tally tally;
   bool stopped = false;
 
-  on_every_rank(s, [&](plait::context& c, rank_model& m) {
+  const auto body = [&](plait::context& c, rank_model& m) {
     if (c.rank == 0) {
       print_plan(s, m.store);
       if (s.resumes())
@@ -204,7 +220,7 @@ int train(const options& o) {
       options.adamw.step = state.step + 1;
       options.aux_coefficient = s.config.aux_weight();
       options.sparse_layers = s.sparse_layers;
-      const plait::step_result r = plait::train_step(c, *m.model, m.store, tokens.at(state.rows_seen), options);
+      const plait::step_result r = step_of(c, m, tokens.at(state.rows_seen), options);
       ++state.step;
       state.rows_seen += tokens.rows_per_step();
       state.tokens_seen += r.tokens;
@@ -244,7 +260,13 @@ int train(const options& o) {
     if (s.keeps(c)) report(o, outcome, tally);
     if (c.rank == 0 && begun.step >= o.steps) say(stdout, "step {} is done already; --steps is the number of the last step\n", begun.step);
     if (!o.export_to.empty()) export_folder(c, m, s, o.export_to);
-  });
+  };
+  try {
+    on_every_rank(s, body);
+  } catch (...) {
+    end_line();  // the error has a line of its own
+    throw;
+  }
   if (log != nullptr && std::fclose(log) != 0) throw std::runtime_error("--log " + o.log + ": could not be written to the end");
   if (!o.export_to.empty() && o.leads()) say(stdout, "exported {}\n", o.export_to);
   if (tally.failed > 0)

@@ -121,6 +121,8 @@ with scratch() as d:
         refuse("merge into checkpoints", 2, ["merge", "holds checkpoints"], "checkpoint", "merge", save, out)
     refuse("merge onto a file", 2, ["merge", "is not a folder"], "checkpoint", "merge", save, file)
     report.check(open(file).read() == "kept" and os.listdir(inner) == [], "a refused run wrote something")
+    # a run that diverges says at which step
+    refuse("a rate too large", 1, ["step 2", "--lr"], *train[:-2], "--steps", 3, "--lr", 1e30)
     # what may be there: a folder with a slash at its end, a device for the log, and a text in rows of 64 without being told
     text = os.path.join(d, "text")
     open(text, "w").write("once upon a time " * 20)
@@ -128,6 +130,10 @@ with scratch() as d:
     for args in (["train", "--tokens", text, "--steps", 1, "--log", "/dev/null", "--export", new], ["eval", "--model", new, "--tokens", text]):
         p = subprocess.run([TRAINER, *map(str, args)], capture_output=True, text=True)
         report.check(p.returncode == 0, f"{args}: exit {p.returncode}, {p.stderr}")
+    # a step of a long text is 64 rows, not the whole text
+    open(text, "w").write("once upon a time " * 1000)
+    p = subprocess.run([TRAINER, "train", "--tokens", text, "--seq", "16", "--steps", "1", "--log", file + ".log"], capture_output=True, text=True)
+    report.check(p.returncode == 0 and json.loads(open(file + ".log").read())["tokens"] == 64 * 16, f"a long text: {p.stdout} {p.stderr}")
     if os.geteuid() != 0:
         os.chmod(inner, 0o555)
         for flag in ("--save", "--export"):
