@@ -180,7 +180,7 @@ rank_model::rank_model(plait::context& c, const session& s) {
   const int sharing = s.o.world != nullptr ? s.o.world->local_size() : c.mesh.ranks();
   c.exec.threads = s.o.threads > 0 ? s.o.threads : std::max(1, static_cast<int>(cores) / sharing);
   try {
-    plait::build_store(c, store, s.table(), plait::numbers_of(s.config));
+    plait::build_store(c, store, s.table(), plait::numbers_of(s.config), s.use());
   } catch (const plait::plan_misfit& e) {
     const std::string_view what = e.what();
     if (what.find("k_proj") == what.npos || what.find("plait[indivisible]") == what.npos || s.plan->repeating_table == nullptr) throw;

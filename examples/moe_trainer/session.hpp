@@ -38,6 +38,10 @@ struct session {
   bool keeps(const plait::context& c) const { return c.rank == 0 || o.world != nullptr; }
   /// Whether `saved` is continued, with its optimizer's state, rather than only its weights used.
   bool resumes() const { return saved != nullptr && !o.resume_from.empty(); }
+  /// Only training needs an optimizer's state, and generation not even gradients.
+  plait::store_use use() const {
+    return o.run == command::train ? plait::store_use::training : o.run == command::eval ? plait::store_use::gradients : plait::store_use::inference;
+  }
 
   explicit session(const options& from);
 

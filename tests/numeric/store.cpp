@@ -430,3 +430,33 @@ TEST_CASE("what is not trained stays as it is, in the master's type, beside weig
       if (!trained_before.empty()) CHECK(read(store.slots[0].master) != trained_before);
     });
 }
+
+TEST_CASE("a store holds no more than its use needs") {
+  for (const store_use use : {store_use::training, store_use::gradients, store_use::inference})
+    run_ranks(mesh_of({2, 1, 1}), test_backend(), [&](context& c) {
+      parameter_store store;
+      store.use = use;
+      store.types.compute = dtype::bf16;
+      if (use == store_use::inference) store.types.parameter = store.types.master = dtype::bf16;  // as build_store does
+      store.set_rows(1, 0);
+      store.add_unit("unit", -1, gathered::keep);
+      parameter_slot s;
+      s.name = "w";
+      s.row = 0;
+      s.rank = 1;
+      s.global[0] = 6;
+      s.compute = s.storage = layout_of({R, R, R});
+      store.add(c, s);
+      const parameter_slot& w = store.slots[0];
+      CHECK((w.moment1.data != nullptr && w.moment2.data != nullptr) == (use == store_use::training));
+      CHECK((w.accumulated.data != nullptr) == (use != store_use::inference));
+      CHECK((w.copy.data != nullptr) == (use != store_use::inference));  // inference computes with the stored weights themselves
+      store.enter_unit(c, 0, -1);
+      CHECK(store.compute_array(store.slots[0]).now().type == dtype::bf16);
+      if (use == store_use::inference) CHECK(store.compute_array(store.slots[0]).now().data == w.master.data);
+      store.leave_unit(c, 0, -1);
+      if (use == store_use::inference) CHECK_THROWS_WITH(store.zero_gradients(c), doctest::Contains("for inference has no gradients"));
+      else CHECK_NOTHROW(store.zero_gradients(c));
+      if (use != store_use::training) CHECK_THROWS_WITH(store.update(c, {}), doctest::Contains("has no moments"));
+    });
+}

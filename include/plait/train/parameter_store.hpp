@@ -1,69 +1,19 @@
 #pragma once
-// Parameters at run time: each has a storage shard (master weight, moments, gradient accumulator) and, while its unit is gathered,
-// compute memory. FSDP lives here and is nothing but the pair of layouts: gather = storage -> compute, coalesced per unit and rank
-// group; its adjoint reduce-scatters the gradients.
-#include <string>
+// Parameters at run time: each has a storage shard (master weight and, to train, gradient accumulator and moments) and, while its unit
+// is gathered, compute memory. FSDP lives here and is nothing but the pair of layouts: gather = storage -> compute, coalesced per unit
+// and rank group; its adjoint reduce-scatters the gradients.
 #include <utility>
 #include <vector>
 
 #include "plait/plan/resolve.hpp"
-#include "plait/runtime/transfer.hpp"
-#include "plait/style/fsdp.hpp"
+#include "plait/train/parameter_slot.hpp"
 
 namespace plait::inline v0_1 {
-
-/// Element types by role, as the plan's precision policy says.
-struct precision_types {
-  dtype parameter = dtype::f32, compute = dtype::f32, reduce = dtype::f32, accumulate = dtype::f32, master = dtype::f32, moment = dtype::f32;
-};
-
-struct parameter_slot {
-  std::string name;  // with the layer number, as transformers names it in memory
-  int row = -1, layer = -1;
-  bool trained = true;  // else: no gradient, no moments, stored and read in the statistics' type
-  int rank = 0;
-  std::int64_t global[4] = {};
-  layout_value compute{}, storage{};
-  int unit = 0;
-
-  std::uint32_t gather_mask = 0;  // axes that FSDP cuts and that have several ranks
-  std::uint32_t sync_mask = 0;    // axes on which the gradient is a pending sum that FSDP does not reduce
-  view compute_local{}, storage_local{};  // shapes on this rank
-  detail::index_sets compute_held{}, storage_held{};
-
-  view master{}, moment1{}, moment2{}, accumulated{};
-  view copy{};           // the master in the compute type, where no gather makes one: written anew by the optimizer
-  bool current = false;  // whether `copy` is of the master as it is now; whoever writes the master says false
-  std::shared_ptr<buffer> memory[5];
-  bool has_gradient = false;  // some op contributed since the step began
-
-  std::shared_ptr<gathered_cell> cell = std::make_shared<gathered_cell>();
-  std::shared_ptr<gradient_slot> gradient;
-};
-
-/// Parameters that are gathered together.
-struct parameter_unit {
-  const char* name = "";
-  int layer = -1;
-  gathered policy = gathered::free_after_forward;
-  std::vector<int> slots;
-  std::int64_t gathered_bytes = 0;
-
-  bool present = false;
-  struct in_flight {
-    std::uint32_t mask = 0;
-    std::shared_ptr<buffer> send, receive;
-    std::int64_t block = 0;  // elements
-    any_communicator* group = nullptr;
-    ticket started{};
-  };
-  std::vector<in_flight> flights;
-  bool started = false;
-};
 
 class parameter_store {
  public:
   precision_types types;
+  store_use use = store_use::training;
   std::vector<parameter_slot> slots;
   std::vector<parameter_unit> units;
   bool prefetch = true;
@@ -74,7 +24,8 @@ class parameter_store {
   parameter_store& operator=(const parameter_store&) = delete;
   ~parameter_store() {
     for (parameter_unit& u : units)
-      for (parameter_unit::in_flight& f : u.flights) f.group->cancel();
+      for (gather_group& g : u.groups)
+        if (g.under_way != nullptr) g.under_way->cancel();
   }
 
   parameter_slot& slot(int row, int layer) { return slots[static_cast<std::size_t>(find(row, layer))]; }
@@ -96,7 +47,7 @@ class parameter_store {
     return static_cast<int>(units.size()) - 1;
   }
 
-  /// Registers a parameter and allocates its storage shard (weights uninitialised, moments and accumulator zero).
+  /// Registers a parameter and allocates what is stored of it: zeros.
   void add(context& c, parameter_slot s) {
     s.compute_local = s.storage_local = view{};
     s.compute_local.rank = s.storage_local.rank = s.rank;
@@ -114,9 +65,11 @@ class parameter_store {
       else if (s.trained && s.compute.at[a].kind == placement_kind::replicate) s.sync_mask |= 1u << a;
     }
     s.master = state(c, s, s.storage_local.type, s.memory[0]);
-    if (s.trained) {
+    if (s.trained && use == store_use::training) {
       s.moment1 = state(c, s, types.moment, s.memory[1]);
       s.moment2 = state(c, s, types.moment, s.memory[2]);
+    }
+    if (s.trained && use != store_use::inference) {
       s.accumulated = state(c, s, types.accumulate, s.memory[3]);
       s.gradient = std::make_shared<gradient_slot>();
       s.gradient->local = s.compute_local;
@@ -217,12 +170,7 @@ class parameter_store {
           }
       };
       each([&](view v, char* at) { c.ops->copy(c.exec, at, v.data, v.bytes()); });
-      collective call{collective_kind::all_reduce, memory->data(), memory->data(), count, types.accumulate};
-      call.where = c.where;
-    call.queue = &c.exec;
-      c.note(call.kind, mask, count * static_cast<std::int64_t>(element));
-      any_communicator& group = c.group(mask);
-      c.wait(group, group.start(call));
+      run(c, {collective_kind::all_reduce, memory->data(), memory->data(), count, types.accumulate}, mask, count * static_cast<std::int64_t>(element));
       each([&](view v, char* at) { c.ops->copy(c.exec, v.data, at, v.bytes()); });
     }
   }
@@ -244,6 +192,7 @@ class parameter_store {
   }
 
   void zero_gradients(context& c) {
+    if (use == store_use::inference) throw std::logic_error("plait: a store for inference has no gradients; build it with store_use::gradients or training");
     for (parameter_slot& s : slots) {
       if (!s.trained) continue;
       if (s.gradient->standing) s.gradient->fresh = true;
@@ -253,6 +202,7 @@ class parameter_store {
   }
 
   void update(context& c, const adamw_options& options) {
+    if (use != store_use::training) throw std::logic_error("plait: this store has no moments; build it with store_use::training");
     for (const parameter_unit& u : units)
       if (u.present || u.started) throw std::logic_error(std::string("plait: unit '") + u.name + "' is still gathered while its weights change; drop it first");
     for (parameter_slot& s : slots)
@@ -281,14 +231,8 @@ class parameter_store {
     return v;
   }
   static double reduce_number(context& c, const buffer& memory) {
-    if (const std::uint32_t mask = c.mesh.all_axes(); mask != 0) {
-      collective call{collective_kind::all_reduce, memory.data(), memory.data(), 1, dtype::f64};
-      call.where = c.where;
-      call.queue = &c.exec;
-      c.note(call.kind, mask, static_cast<std::int64_t>(sizeof(double)));
-      any_communicator& group = c.group(mask);
-      c.wait(group, group.start(call));
-    }
+    if (const std::uint32_t mask = c.mesh.all_axes(); mask != 0)
+      run(c, {collective_kind::all_reduce, memory.data(), memory.data(), 1, dtype::f64}, mask, static_cast<std::int64_t>(sizeof(double)));
     double value = 0;
     c.ops->copy(c.exec, &value, memory.data(), sizeof value);
     return value;
@@ -302,72 +246,80 @@ class parameter_store {
     return v;
   }
 
-  template <class Slots>
-  std::int64_t shard_block(const context& c, const Slots& s, std::uint32_t mask) const {
-    std::int64_t most = 0;
-    int at[max_atoms];
-    for (int m = 0; m < c.mesh.group_size(mask); ++m) {
-      detail::member_coordinates(c, mask, m, at);
-      const std::int64_t n = detail::volume(detail::holdings(s.storage, s.storage_local, s.global, c.mesh, at), s.rank);
-      if (n > most) most = n;
-    }
-    return most;
+  /// Notes and starts a collective over `mask`. `payload`: bytes of this rank's part.
+  static ticket begin(context& c, collective call, any_communicator& group, std::uint32_t mask, std::int64_t payload) {
+    call.where = c.where;
+    call.queue = &c.exec;
+    c.note(call.kind, mask, payload);
+    return group.start(call);
   }
-  std::vector<std::uint32_t> masks_of(const parameter_unit& u) const {
-    std::vector<std::uint32_t> masks;
+  static void run(context& c, const collective& call, std::uint32_t mask, std::int64_t payload) {
+    any_communicator& group = c.group(mask);
+    c.wait(group, begin(c, call, group, mask, payload));
+  }
+
+  parameter_slot& at(int i) { return slots[static_cast<std::size_t>(i)]; }
+  parameter_slot& of(const gather_group::part& p) { return at(p.slot); }
+
+  std::vector<gather_group>& groups_of(const context& c, parameter_unit& u) {
+    if (std::exchange(u.grouped, true)) return u.groups;
     for (int i : u.slots) {
-      const std::uint32_t mask = slots[static_cast<std::size_t>(i)].gather_mask;
-      bool known = mask == 0;
-      for (std::uint32_t m : masks) known = known || m == mask;
-      if (!known) masks.push_back(mask);
+      const parameter_slot& s = at(i);
+      if (s.gather_mask == 0) continue;
+      gather_group* group = nullptr;
+      for (gather_group& g : u.groups)
+        if (g.mask == s.gather_mask) group = &g;
+      if (group == nullptr) {
+        group = &u.groups.emplace_back();
+        group->mask = s.gather_mask;
+      }
+      group->parts.push_back({i, group->block});
+      std::int64_t most = 0;
+      for (int m = 0; m < c.mesh.group_size(s.gather_mask); ++m) {
+        const std::int64_t n = detail::volume(stored_by(c, s, m), s.rank);
+        if (n > most) most = n;
+      }
+      group->block += most;
+      group->stored += s.storage_local.size();
+      group->whole += s.compute_local.size();
     }
-    return masks;
+    return u.groups;
+  }
+  /// What member m of the slot's gather stores.
+  static detail::index_sets stored_by(const context& c, const parameter_slot& s, int m) {
+    int coordinate[max_atoms];
+    detail::member_coordinates(c, s.gather_mask, m, coordinate);
+    return detail::holdings(s.storage, s.storage_local, s.global, c.mesh, coordinate);
+  }
+  /// Where member m's part of a slot lies in a buffer of all members' blocks.
+  static char* place(const buffer& blocks, const gather_group& g, const gather_group::part& p, int m, std::size_t element) {
+    return static_cast<char*>(blocks.data()) + static_cast<std::size_t>(m * g.block + p.offset) * element;
   }
 
   void start(context& c, int unit) {
     parameter_unit& u = units[static_cast<std::size_t>(unit)];
     if (u.present || u.started) return;
     u.started = true;
-    const char* const where = c.where;
-    const int layer = c.layer;
-    c.where = u.name;
+    named_scope scope(c, u.name);
     c.layer = u.layer;
     live_ += u.gathered_bytes;
     if (live_ > peak_) peak_ = live_;
     if (live_ > gathered_bound() && !hold) throw std::logic_error("plait: gathered weights exceed the kept units plus the two largest");
     const std::size_t element = size_of(types.compute);
-    for (std::uint32_t mask : masks_of(u)) {
-      parameter_unit::in_flight f;
-      f.mask = mask;
-      std::int64_t payload = 0;
-      for (int i : u.slots) {
-        const parameter_slot& s = slots[static_cast<std::size_t>(i)];
-        if (s.gather_mask != mask) continue;
-        f.block += shard_block(c, s, mask);
-        payload += s.storage_local.size() * static_cast<std::int64_t>(element);
-      }
-      f.send = c.allocate(static_cast<std::size_t>(f.block) * element);
-      f.receive = c.allocate(static_cast<std::size_t>(f.block * c.mesh.group_size(mask)) * element);
-      char* at = static_cast<char*>(f.send->data());
-      for (int i : u.slots) {
-        const parameter_slot& s = slots[static_cast<std::size_t>(i)];
-        if (s.gather_mask != mask) continue;
-        view to = s.storage_local;
+    for (gather_group& g : groups_of(c, u)) {
+      g.send = c.allocate(static_cast<std::size_t>(g.block) * element);
+      g.receive = c.allocate(static_cast<std::size_t>(g.block * c.mesh.group_size(g.mask)) * element);
+      for (const gather_group::part& p : g.parts) {
+        view to = of(p).storage_local;
         to.type = types.compute;
-        to.data = at;
-        c.ops->cast(c.exec, s.master, to);
-        at += static_cast<std::size_t>(shard_block(c, s, mask)) * element;
+        to.data = place(*g.send, g, p, 0, element);
+        c.ops->cast(c.exec, of(p).master, to);
       }
-      collective call{collective_kind::all_gather, f.send->data(), f.receive->data(), f.block, types.compute};
-      call.where = c.where;
-    call.queue = &c.exec;
-      c.note(call.kind, mask, payload);
-      f.group = &c.group(mask);
-      f.started = f.group->start(call);
-      u.flights.push_back(std::move(f));
+      any_communicator& group = c.group(g.mask);
+      g.started = begin(c, {collective_kind::all_gather, g.send->data(), g.receive->data(), g.block, types.compute}, group, g.mask,
+                        g.stored * static_cast<std::int64_t>(element));
+      g.under_way = &group;
     }
-    c.where = where;
-    c.layer = layer;
   }
 
   void gather(context& c, int unit) {
@@ -376,31 +328,25 @@ class parameter_store {
     start(c, unit);
     const std::size_t element = size_of(types.compute);
     for (int i : u.slots) {
-      parameter_slot& s = slots[static_cast<std::size_t>(i)];
+      parameter_slot& s = at(i);
       if (s.gather_mask != 0) continue;
       if (s.copy && !std::exchange(s.current, true)) c.ops->cast(c.exec, s.master, s.copy);
       s.cell->data = s.copy ? s.copy.data : s.master.data;
     }
-    for (parameter_unit::in_flight& f : u.flights) {
-      c.wait(*f.group, f.started);
-      const int n = c.mesh.group_size(f.mask);
-      std::int64_t offset = 0;
-      int at[max_atoms];
-      for (int i : u.slots) {
-        parameter_slot& s = slots[static_cast<std::size_t>(i)];
-        if (s.gather_mask != f.mask) continue;
+    for (gather_group& g : u.groups) {
+      c.wait(*std::exchange(g.under_way, nullptr), g.started);
+      for (const gather_group::part& p : g.parts) {
+        parameter_slot& s = of(p);
         const view v = detail::allocate(c, s.compute_local, s.cell->memory);
         s.cell->data = v.data;
-        for (int m = 0; m < n; ++m) {
-          detail::member_coordinates(c, f.mask, m, at);
-          const detail::index_sets theirs = detail::holdings(s.storage, s.storage_local, s.global, c.mesh, at);
-          detail::copy_part(c, theirs, theirs, static_cast<char*>(f.receive->data()) + static_cast<std::size_t>(m * f.block + offset) * element,
-                            s.compute_held, v.data, s.rank, element);
+        for (int m = 0; m < c.mesh.group_size(g.mask); ++m) {
+          const detail::index_sets theirs = stored_by(c, s, m);
+          detail::copy_part(c, theirs, theirs, place(*g.receive, g, p, m, element), s.compute_held, v.data, s.rank, element);
         }
-        offset += shard_block(c, s, f.mask);
       }
+      g.send.reset();
+      g.receive.reset();
     }
-    u.flights.clear();
     u.started = false;
     u.present = true;
   }
@@ -409,12 +355,16 @@ class parameter_store {
     parameter_unit& u = units[static_cast<std::size_t>(unit)];
     if (!u.present && !u.started) return;
     // A gather that was prefetched for nothing still has to arrive: the other ranks take part in it, too.
-    for (parameter_unit::in_flight& f : u.flights) f.group->wait(f.started);
-    u.flights.clear();
+    for (gather_group& g : u.groups) {
+      if (g.under_way == nullptr) continue;
+      std::exchange(g.under_way, nullptr)->wait(g.started);
+      g.send.reset();
+      g.receive.reset();
+    }
     u.present = u.started = false;
     live_ -= u.gathered_bytes;
     for (int i : u.slots) {
-      parameter_slot& s = slots[static_cast<std::size_t>(i)];
+      parameter_slot& s = at(i);
       s.cell->data = nullptr;
       s.cell->memory.reset();
     }
@@ -425,62 +375,40 @@ class parameter_store {
     named_scope scope(c, u.name);
     c.layer = u.layer;
     for (int i : u.slots) {
-      parameter_slot& s = slots[static_cast<std::size_t>(i)];
+      parameter_slot& s = at(i);
       if (!s.trained) continue;
       s.has_gradient = s.has_gradient || s.gradient->filled;
       if (s.gather_mask != 0 && !s.gradient->filled) detail::accumulator(c, *s.gradient);  // zeros: this rank had nothing to add
     }
     const std::size_t element = size_of(types.reduce);
-    for (std::uint32_t mask : masks_of(u)) {
-      const int n = c.mesh.group_size(mask);
-      std::int64_t block = 0, payload = 0;
-      for (int i : u.slots) {
-        const parameter_slot& s = slots[static_cast<std::size_t>(i)];
-        if (s.gather_mask != mask) continue;
-        block += shard_block(c, s, mask);
-        payload += s.compute_local.size() * static_cast<std::int64_t>(element);
-      }
-      const std::shared_ptr<buffer> send = c.allocate(static_cast<std::size_t>(block * n) * element);
-      const std::shared_ptr<buffer> receive = c.allocate(static_cast<std::size_t>(block) * element);
+    for (const gather_group& g : groups_of(c, u)) {
+      const int n = c.mesh.group_size(g.mask);
+      const std::shared_ptr<buffer> send = c.allocate(static_cast<std::size_t>(g.block * n) * element);
+      const std::shared_ptr<buffer> receive = c.allocate(static_cast<std::size_t>(g.block) * element);
       view all;
       all.data = send->data();
       all.type = types.reduce;
       all.rank = 1;
-      all.extent[0] = block * n;
+      all.extent[0] = g.block * n;
       c.ops->fill(c.exec, all, 0.0);
-      std::int64_t offset = 0;
-      int at[max_atoms];
-      for (int i : u.slots) {
-        const parameter_slot& s = slots[static_cast<std::size_t>(i)];
-        if (s.gather_mask != mask) continue;
+      for (const gather_group::part& p : g.parts) {
+        const parameter_slot& s = of(p);
         for (int m = 0; m < n; ++m) {
-          detail::member_coordinates(c, mask, m, at);
-          const detail::index_sets theirs = detail::holdings(s.storage, s.storage_local, s.global, c.mesh, at);
-          detail::copy_part(c, theirs, s.compute_held, s.gradient->local.data, theirs,
-                            static_cast<char*>(send->data()) + static_cast<std::size_t>(m * block + offset) * element, s.rank, element);
+          const detail::index_sets theirs = stored_by(c, s, m);
+          detail::copy_part(c, theirs, s.compute_held, s.gradient->local.data, theirs, place(*send, g, p, m, element), s.rank, element);
         }
-        offset += shard_block(c, s, mask);
       }
-      collective call{collective_kind::reduce_scatter, send->data(), receive->data(), block, types.reduce};
-      call.where = c.where;
-    call.queue = &c.exec;
-      c.note(call.kind, mask, payload);
-      any_communicator& group = c.group(mask);
-      c.wait(group, group.start(call));
-      offset = 0;
-      for (int i : u.slots) {
-        const parameter_slot& s = slots[static_cast<std::size_t>(i)];
-        if (s.gather_mask != mask) continue;
-        view part = s.storage_local;
+      run(c, {collective_kind::reduce_scatter, send->data(), receive->data(), g.block, types.reduce}, g.mask, g.whole * static_cast<std::int64_t>(element));
+      for (const gather_group::part& p : g.parts) {
+        view part = of(p).storage_local;
         part.type = types.reduce;
-        part.data = static_cast<char*>(receive->data()) + static_cast<std::size_t>(offset) * element;
-        c.ops->accumulate(c.exec, part, s.accumulated);
-        offset += shard_block(c, s, mask);
+        part.data = place(*receive, g, p, 0, element);
+        c.ops->accumulate(c.exec, part, of(p).accumulated);
       }
     }
     for (int i : u.slots) {
-      if (!slots[static_cast<std::size_t>(i)].trained) continue;
-      gradient_slot& g = *slots[static_cast<std::size_t>(i)].gradient;
+      if (!at(i).trained) continue;
+      gradient_slot& g = *at(i).gradient;
       g.filled = false;
       if (g.standing) continue;
       g.memory.reset();

@@ -51,8 +51,9 @@ inline void check_fit(const parameter& row, const resolved_parameter& p, const m
 
 }  // namespace detail
 
-/// Registers every parameter of the model. Units: embedding, one a layer, final norm + head.
-inline void build_store(context& c, parameter_store& store, const plan_table& t, const model_numbers& n) {
+/// Registers every parameter of the model. Units: embedding, one a layer, final norm + head. For inference the weights are kept in the
+/// compute type, which is what training computes with.
+inline void build_store(context& c, parameter_store& store, const plan_table& t, const model_numbers& n, store_use use = store_use::training) {
   const int layers = static_cast<int>(n.sparse_layer.size());
   for (int i = 0; i < t.numbers->count; ++i)
     if (t.numbers->number[i] >= layers)
@@ -65,6 +66,8 @@ inline void build_store(context& c, parameter_store& store, const plan_table& t,
       throw plan_misfit("the plan's mesh has " + std::to_string(t.sizes[a]) + " ranks on axis " + std::to_string(a) + ", these ranks " +
                         std::to_string(c.mesh.size[a]) + "; run on the plan's mesh");
   store.types = t.types;
+  store.use = use;
+  if (use == store_use::inference) store.types.parameter = store.types.master = t.types.compute;
   store.set_rows(t.row_count, layers);
   store.add_unit("embed_tokens", -1, n.tied ? gathered::keep : t.units.embedding);
   for (int l = 0; l < layers; ++l) store.add_unit("layer", l, t.units.layer);
