@@ -6,7 +6,7 @@
               template instantiations and the constexpr steps needed, both of which must grow linearly
   families    core-seconds and memory of one family, plan and element type (a decoder's forward and backward), as the trainer builds it
 
-usage: measure.py [include|scaling|families ...] [--gate]     --gate: exit 1 if a limit of the project is exceeded
+usage: measure.py [include|scaling|families ...] [--only FAMILY ...] [--gate]     --gate: exit 1 if a limit of the project is exceeded
 """
 import argparse
 import json
@@ -129,7 +129,7 @@ def scaling():
 def families():
     """As moe_trainer's files are: with one plan (tp) in float32 and bfloat16, and with one plan more; half the difference is one decoder."""
     print("| family | plan | core-seconds of one element type | MiB of the file |\n| --- | --- | --- | --- |")
-    for family in MOE + DENSE:
+    for family in options.only or MOE + DENSE:
         tables = TABLES.get(family, family)
         file = f'#include "plait/model/{family}.hpp"\n#include "plait/model/family.hpp"\nusing namespace plait;\n'
         sent = [f"with_dispatch<{tables}_{p}, {family}>" for p in ("tp_ep", "sp_ep")]
@@ -157,7 +157,8 @@ def families():
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("what", nargs="*", default=[], help="include, scaling, families (default: all)")
-parser.add_argument("--gate", action="store_true")
+parser.add_argument("--only", nargs="+", choices=MOE + DENSE, metavar="FAMILY", help="of families: these")
+parser.add_argument("--gate", action="store_true", help="exit 1 if a limit of the project is exceeded")
 options = parser.parse_args()
 for name in options.what or ["include", "scaling", "families"]:
     print(f"\n{name}")
