@@ -129,6 +129,8 @@ const backend& cuda_backend() {
       .add = cuda::add,
       .accumulate = cuda::accumulate,
       .scale = cuda::scale,
+      .clamp = cuda::clamp,
+      .clamp_gradient = cuda::clamp_gradient,
       .reduce = cuda::reduce,
       .matmul = cuda::matmul,
       .bias_add = cuda::bias_add,

@@ -57,6 +57,37 @@ struct scale_op {
   }
 };
 
+template <class T>
+struct clamp_op {
+  const T* x;
+  T* out;
+  float limit;
+  template <int V>
+  __device__ void run(index i) const {
+    float a[V];
+    load<V>(x + i, a);
+#pragma unroll
+    for (int j = 0; j < V; ++j) a[j] = a[j] > limit ? limit : a[j] < -limit ? -limit : a[j];
+    store<V>(out + i, a);
+  }
+};
+
+template <class T>
+struct clamp_gradient_op {
+  const T *x, *dy;
+  T* dx;
+  float limit;
+  template <int V>
+  __device__ void run(index i) const {
+    float a[V], d[V];
+    load<V>(x + i, a);
+    load<V>(dy + i, d);
+#pragma unroll
+    for (int j = 0; j < V; ++j) d[j] = a[j] > limit || a[j] < -limit ? 0.0f : d[j];
+    store<V>(dx + i, d);
+  }
+};
+
 inline constexpr int most_addends = 256;
 struct addends {
   const void* at[most_addends];
@@ -311,6 +342,21 @@ void scale(const execution& ex, view x, double factor) {
   visit_float("scale", x.type, [&](auto tag) {
     using T = typename decltype(tag)::type;
     each<wide<T>>(queue_of(ex), "scale", x.size(), scale_op<T>{x.as<T>(), static_cast<float>(factor)}, x.as<T>());
+  });
+}
+
+void clamp(const execution& ex, view x, double limit, view out) {
+  visit_float("clamp", x.type, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    each<4>(queue_of(ex), "clamp", x.size(), clamp_op<T>{x.as<const T>(), out.as<T>(), static_cast<float>(limit)}, x.as<T>(), out.as<T>());
+  });
+}
+
+void clamp_gradient(const execution& ex, view x, view dy, double limit, view dx) {
+  visit_float("clamp_gradient", x.type, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    each<4>(queue_of(ex), "clamp_gradient", x.size(), clamp_gradient_op<T>{x.as<const T>(), dy.as<const T>(), dx.as<T>(), static_cast<float>(limit)},
+            x.as<T>(), dy.as<T>(), dx.as<T>());
   });
 }
 

@@ -216,6 +216,10 @@ TEST_CASE("element by element") {
       equal(a);
       call(&backend::scale, a, 0.37);
       equal(a);
+      call(&backend::clamp_gradient, a, c, 0.2, out);
+      equal(out);
+      call(&backend::clamp, a, 0.2, a);
+      equal(a);
       for (const dtype to : types) {
         twin sum = noise(to, {n});
         call(&backend::accumulate, a, sum);

@@ -53,10 +53,11 @@ if SMALL:
     PLANS = [p for p in PLANS if p[0] in ("one", "sp2", "fsdp2 x tp2", "fsdp4 ep2", "fsdp2 x (sp+ep2)", "fsdp2 x (sp+ep2) dispatch")]
 
 # Families beyond the first two: the parts they share are compared under all of the plans above, so these suffice.
-DENSE = ("llama", "qwen3", "qwen3_tied")
-SPARSE = ("granitemoe", "qwen2_moe", "hunyuan_v1_moe", "olmoe", "deepseek_v2", "deepseek_v2_lora", "deepseek_v3", "deepseek_v3_plain",
+DENSE = ("llama", "llama_bias", "qwen3", "qwen3_tied")
+SPARSE = ("granitemoe", "qwen2_moe", "hunyuan_v1_moe", "hunyuan_v1_moe_alpha", "olmoe", "olmoe_clip",
+          "deepseek_v2", "deepseek_v2_lora", "deepseek_v2_bias", "deepseek_v3", "deepseek_v3_plain",
           "gpt_oss", "gpt_oss_plain", "llama4_text", "llama4_text_mixed",
-          "glm4_moe", "glm4_moe_groups", "minimax_m2", "minimax_m2_partial", "phimoe", "phimoe_bias", "ernie4_5_moe", "ernie4_5_moe_bias")
+          "glm4_moe", "glm4_moe_groups", "minimax_m2", "minimax_m2_partial", "phimoe", "phimoe_bias", "phimoe_long", "ernie4_5_moe", "ernie4_5_moe_bias")
 FEWER = ("one", "tp2", "tp4", "sp2", "sp4", "fsdp2 x tp2", "fsdp2 x sp2", "tp+ep2", "sp+ep2", "tp+ep4", "fsdp2 x (sp+ep2)", "fsdp4 ep4",
          "tp+ep4 dispatch", "fsdp2 x (sp+ep2) dispatch", "fsdp4 ep4 dispatch")
 
@@ -82,6 +83,7 @@ RENAMED = {
     "deepseek_v3": ((".shared_experts.", ".shared_expert."),),
     "deepseek_v3_plain": ((".shared_experts.", ".shared_expert."),),
     "deepseek_v2_lora": ((".shared_experts.", ".shared_expert."),),
+    "deepseek_v2_bias": ((".shared_experts.", ".shared_expert."),),
     **dict.fromkeys(("gpt_oss", "gpt_oss_plain"), ((".mlp.router.", ".mlp.gate."),)),
     **dict.fromkeys(("llama4_text", "llama4_text_mixed"), ((".feed_forward.router.", ".mlp.gate."), (".feed_forward.", ".mlp."))),
     "glm4_moe": ((".shared_experts.", ".shared_expert."),),
@@ -90,8 +92,10 @@ RENAMED = {
     "ernie4_5_moe_bias": ((".shared_experts.", ".shared_expert."),),
     "phimoe": ((".mlp.router.", ".mlp.gate."),),
     "phimoe_bias": ((".mlp.router.", ".mlp.gate."),),
+    "phimoe_long": ((".mlp.router.", ".mlp.gate."),),
     "granitemoe": ((".block_sparse_moe.router.", ".mlp.gate."), (".block_sparse_moe.", ".mlp.")),
-    "hunyuan_v1_moe": ((".gate.wg.", ".gate."), (".shared_mlp.", ".shared_expert."), (".query_layernorm.", ".q_norm."), (".key_layernorm.", ".k_norm.")),
+    **dict.fromkeys(("hunyuan_v1_moe", "hunyuan_v1_moe_alpha"),
+                    ((".gate.wg.", ".gate."), (".shared_mlp.", ".shared_expert."), (".query_layernorm.", ".q_norm."), (".key_layernorm.", ".k_norm."))),
 }
 
 

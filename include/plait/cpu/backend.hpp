@@ -39,6 +39,8 @@ inline const backend& cpu_backend() {
       .add = cpu_detail::add,
       .accumulate = cpu_detail::accumulate,
       .scale = cpu_detail::scale,
+      .clamp = cpu_detail::clamp,
+      .clamp_gradient = cpu_detail::clamp_gradient,
       .reduce = cpu_detail::reduce,
       .matmul = cpu_detail::matmul,
       .bias_add = cpu_detail::bias_add,

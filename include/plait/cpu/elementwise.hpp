@@ -64,6 +64,32 @@ inline void scale(const execution&, view x, double factor) {
   });
 }
 
+inline void clamp(const execution&, view x, double limit, view out) {
+  visit_float("clamp", x.type, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    using S = statistic<T>;
+    const S most = static_cast<S>(limit);
+    const index n = x.size();
+    for (index i = 0; i < n; ++i) {
+      const S a = convert<S>(x.as<const T>()[i]);
+      out.as<T>()[i] = convert<T>(a > most ? most : a < -most ? -most : a);
+    }
+  });
+}
+
+inline void clamp_gradient(const execution&, view x, view dy, double limit, view dx) {
+  visit_float("clamp_gradient", x.type, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    using S = statistic<T>;
+    const S most = static_cast<S>(limit);
+    const index n = x.size();
+    for (index i = 0; i < n; ++i) {
+      const S a = convert<S>(x.as<const T>()[i]);
+      dx.as<T>()[i] = a > most || a < -most ? convert<T>(S(0)) : dy.as<const T>()[i];
+    }
+  });
+}
+
 /// Integers add modulo 2^n, as on every other backend, instead of overflowing.
 template <class S>
 S plus(S a, S b) {

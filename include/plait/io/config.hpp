@@ -1,6 +1,7 @@
 #pragma once
 // config.json of a Hugging Face model, read into one typed struct: spellings of transformers 4 and 5, the defaults of
 // its classes, and a refusal (one line, naming file and field) of everything the library would compute differently.
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <initializer_list>
@@ -29,14 +30,26 @@ namespace detail {
 
 /// The defaults of a family's class. kv_heads 0: as many as heads; head_dim 0: hidden size over heads.
 struct family_defaults {
-  std::int64_t kv_heads;
-  double rms_epsilon;
-  double rope_theta;
-  std::int64_t max_positions;
-  std::int64_t bos;
+  std::int64_t kv_heads = 0;
+  double rms_epsilon = 0;
+  double rope_theta = 0;
+  std::int64_t max_positions = 0;
+  std::int64_t bos = -1;
   std::int64_t head_dim = 0;
   double rotary_part = 0;  ///< what partial_rotary_factor is by default; 0: the class does not have it
+  std::int64_t padding = -1;  ///< pad_token_id; -1: none
 };
+
+/// The token whose embedding is not trained, -1 if there is none. Below zero it counts from the vocabulary's end, as in torch.nn.Embedding.
+inline std::int64_t read_padding(const fields& f, std::int64_t vocabulary, std::int64_t fallback) {
+  const json_value* value = f.object().find("pad_token_id");
+  if (value && value->is_null()) return -1;
+  const std::int64_t padding = f.whole_or_negative("pad_token_id", fallback);
+  const std::int64_t row = padding < 0 && value ? padding + vocabulary : padding;
+  if (value && (row < 0 || row >= vocabulary))
+    f.fail("pad_token_id", "is " + std::to_string(padding) + ", outside of the vocabulary of " + std::to_string(vocabulary) + "; set it to null if there is no padding");
+  return row < vocabulary ? row : -1;
+}
 
 /// The fields that all supported families share.
 inline void read_shared(const fields& f, const family_defaults& defaults, model_config& c) {
@@ -44,6 +57,8 @@ inline void read_shared(const fields& f, const family_defaults& defaults, model_
     f.fail("quantization_config", "is set; quantised models are not supported, use the original weights");
   if (f.find("compression_config"))
     f.fail("compression_config", "is set; compressed models are not supported, use the original weights");
+  if (const json_value* layers = f.find("per_layer_config"); layers && !layers->items.empty())
+    f.fail("per_layer_config", "gives layers fields of their own; only one set for all layers is supported");
   c.vocabulary = f.whole("vocab_size");
   c.hidden = f.whole("hidden_size");
   c.layers = f.whole("num_hidden_layers");
@@ -73,18 +88,17 @@ inline void read_shared(const fields& f, const family_defaults& defaults, model_
   c.tied = f.truth("tie_word_embeddings", false);
   c.max_positions = f.whole("max_position_embeddings", defaults.max_positions);
   c.rope_theta = rope_theta(f, defaults.rope_theta);
-  c.rope = read_rope(f, c.max_positions, {}, defaults.rotary_part > 0);
   if (defaults.rotary_part > 0) c.rotary_width = read_rotary_width(f, c.head_dim, defaults.rotary_part);
+  c.rope = read_rope(f, c.max_positions, c.rotated(), defaults.rotary_part > 0);
   c.eos = f.numbers("eos_token_id");
   const json_value* bos = f.object().find("bos_token_id");
   c.bos = !bos ? defaults.bos : bos->is_null() ? -1 : f.whole("bos_token_id", -1, 0);
+  c.padding = read_padding(f, c.vocabulary, defaults.padding);
   if (const std::string act = f.text("hidden_act", "silu"); act != "silu")
     f.fail("hidden_act", "is " + in_quotes(act, 40) + "; only \"silu\" is supported");
   f.must_be_zero("attention_dropout", "is not 0; dropout is not supported, set it to 0");
   const std::string old_dtype = f.text("torch_dtype", "");
   const std::string new_dtype = f.text("dtype", "");
-  if (!old_dtype.empty() && !new_dtype.empty() && old_dtype != new_dtype)
-    f.fail("dtype", "and field \"torch_dtype\" differ; keep one of them");
   c.dtype = !new_dtype.empty() ? new_dtype : !old_dtype.empty() ? old_dtype : "float32";
   if (c.dtype.starts_with("torch.")) c.dtype.erase(0, 6);
   bool known = false;
@@ -94,26 +108,32 @@ inline void read_shared(const fields& f, const family_defaults& defaults, model_
            "is " + in_quotes(c.dtype, 40) + "; float32, bfloat16, float16 and float64 are supported");
 }
 
+/// The defaults of a family's class with experts, and how it calls their number and that of a token's.
+struct expert_defaults {
+  std::int64_t experts, chosen;
+  std::string_view chosen_name = "num_experts_per_tok", experts_name = "";  ///< empty: num_experts or num_local_experts
+  double aux_coefficient = 0.001;
+};
+
 /// The fields of families with experts.
-inline void read_experts(const fields& f, model_config& c, std::string_view top_k = "num_experts_per_tok", double aux_coefficient = 0.001,
-                         std::string_view experts = "") {
-  c.experts = experts.empty() ? f.either("num_experts", "num_local_experts") : f.whole(experts);
+inline void read_experts(const fields& f, model_config& c, const expert_defaults& defaults) {
+  std::string_view experts = defaults.experts_name;
+  const std::string_view top_k = defaults.chosen_name;
+  c.experts = experts.empty() ? f.either("num_experts", "num_local_experts", defaults.experts) : f.whole(experts, defaults.experts);
   if (experts.empty()) experts = f.find("num_experts") ? "num_experts" : "num_local_experts";
   if (c.experts > max_config_experts)
     f.fail(experts,
            "is " + std::to_string(c.experts) + "; at most " + std::to_string(max_config_experts) + " is possible");
-  c.top_k = f.whole(top_k);
+  c.layer_top_k = f.by_layer(top_k, c.layers);
+  c.top_k = c.layer_top_k.empty() ? f.whole(top_k, defaults.chosen) : *std::max_element(c.layer_top_k.begin(), c.layer_top_k.end());
   if (c.top_k > c.experts)
     f.fail(top_k,
            "is " + std::to_string(c.top_k) + ", but there are only " + std::to_string(c.experts) + " experts");
-  c.aux_coefficient = f.number("router_aux_loss_coef", aux_coefficient);
+  c.aux_coefficient = f.number("router_aux_loss_coef", defaults.aux_coefficient);
   if (c.aux_coefficient < 0) f.fail("router_aux_loss_coef", "is negative; 0 turns the balancing loss off");
   c.output_router_logits = f.truth("output_router_logits", false);
 }
 
-inline void refuse_true(const fields& f, std::string_view name, std::string_view what) {
-  if (f.truth(name, false)) f.fail(name, "is true; " + std::string(what) + " are not supported in this family");
-}
 inline void read_dense_layers(const fields& f, model_config& c) {
   c.dense_intermediate = f.whole("intermediate_size");
   c.sparse_layer.assign(static_cast<std::size_t>(c.layers), false);
@@ -122,28 +142,25 @@ inline void read_dense_layers(const fields& f, model_config& c) {
 inline void read_llama(const fields& f, model_config& c) {
   read_shared(f, {0, 1e-6, 1e4, 2048, 1}, c);
   read_dense_layers(f, c);
-  refuse_true(f, "attention_bias", "biases");
-  refuse_true(f, "mlp_bias", "biases");
+  c.attention_bias = f.truth("attention_bias", false);
+  c.mlp_bias = f.truth("mlp_bias", false);
 }
 
 inline void read_qwen3(const fields& f, model_config& c) {
   read_shared(f, {32, 1e-6, 1e4, 32768, -1, 128}, c);
   read_dense_layers(f, c);
   c.query_key_norm = true;
-  refuse_true(f, "attention_bias", "biases");
+  c.attention_bias = f.truth("attention_bias", false);
   const std::int64_t first = f.whole("max_window_layers", 28, 0);
   read_sliding_layers(f, c, [&](std::int64_t l) { return l >= first; });
 }
 
 inline void read_mixtral(const fields& f, model_config& c) {
   read_shared(f, {8, 1e-5, 1e6, 4096 * 32, 1}, c);
-  read_experts(f, c);
+  read_experts(f, c, {8, 2});
   c.expert_intermediate = f.whole("intermediate_size");
   c.router.normalise = true;  // the class always renormalises and has no field for it
-  if (f.find("sliding_window")) {
-    c.window = f.whole("sliding_window");
-    c.local_layer.assign(static_cast<std::size_t>(c.layers), true);
-  }
+  read_window_of_all(f, c);
   f.must_be_zero("router_jitter_noise", "is not 0; jitter in the router is not supported, set it to 0");
   c.sparse_layer.assign(static_cast<std::size_t>(c.layers), true);
 }
@@ -164,11 +181,11 @@ inline void read_sparse_layers(const fields& f, model_config& c) {
 
 inline void read_qwen3_moe(const fields& f, model_config& c) {
   read_shared(f, {4, 1e-6, 1e4, 32768, -1}, c);
-  read_experts(f, c);
+  read_experts(f, c, {128, 8});
   c.expert_intermediate = f.whole("moe_intermediate_size");
   c.router.normalise = f.truth("norm_topk_prob", false);
   c.query_key_norm = true;
-  refuse_true(f, "attention_bias", "biases");
+  c.attention_bias = f.truth("attention_bias", false);
   if (f.truth("use_sliding_window", false) && f.find("layer_types"))
     f.fail("layer_types", "is not supported beside use_sliding_window, which is for all layers in this family");
   read_sliding_layers(f, c, [](std::int64_t) { return true; });
@@ -184,10 +201,10 @@ inline double multiplier(const fields& f, std::string_view name) {
 
 inline void read_granitemoe(const fields& f, model_config& c) {
   read_shared(f, {0, 1e-6, 1e4, 2048, 1}, c);
-  read_experts(f, c);
+  read_experts(f, c, {8, 2});
   c.expert_intermediate = f.whole("intermediate_size");
   c.router.normalise = true;  // softmax over the chosen logits is the renormalised softmax over all
-  refuse_true(f, "attention_bias", "biases");
+  c.attention_bias = f.truth("attention_bias", false);
   c.attention_scale = multiplier(f, "attention_multiplier");
   c.embedding_multiplier = multiplier(f, "embedding_multiplier");
   c.residual_multiplier = multiplier(f, "residual_multiplier");
@@ -197,37 +214,38 @@ inline void read_granitemoe(const fields& f, model_config& c) {
 
 inline void read_qwen2_moe(const fields& f, model_config& c) {
   read_shared(f, {16, 1e-6, 1e4, 32768, -1}, c);
-  read_experts(f, c);
+  read_experts(f, c, {60, 4});
   c.expert_intermediate = f.whole("moe_intermediate_size");
   c.shared_intermediate = f.whole("shared_expert_intermediate_size");
   c.shared_expert_gate = true;
   c.router.normalise = f.truth("norm_topk_prob", false);
-  if (!f.truth("qkv_bias", true)) f.fail("qkv_bias", "is false; this family is supported with biases of q, k and v only");
-  c.query_key_value_bias = true;
+  c.query_key_value_bias = f.truth("qkv_bias", true);
   const std::int64_t end = f.whole("max_window_layers", 28, 0);
   read_sliding_layers(f, c, [&](std::int64_t l) { return l % 2 == 0 && l < end; });
   read_sparse_layers(f, c);
 }
 
 inline void read_hunyuan_v1_moe(const fields& f, model_config& c) {
-  read_shared(f, {0, 1e-5, 1e4, 2048, 1}, c);
-  read_experts(f, c, "moe_topk");
+  read_shared(f, {.rms_epsilon = 1e-5, .rope_theta = 1e4, .max_positions = 2048, .bos = 1, .padding = 0}, c);
+  read_experts(f, c, {1, 1, "moe_topk"});
   c.output_router_logits = false;  // the class adds no balancing loss
   c.expert_intermediate = c.shared_intermediate = f.whole("intermediate_size");
   c.router.normalise = true;  // the class always renormalises
   c.query_key_norm = true;
-  refuse_true(f, "attention_bias", "biases");
+  c.attention_bias = f.truth("attention_bias", false);
+  if (c.rope.type == rope_scaling::kind::dynamic) c.rope.alpha = rope_number(f, "alpha", 0);
   c.sparse_layer.assign(static_cast<std::size_t>(c.layers), true);
 }
 
 inline void read_olmoe(const fields& f, model_config& c) {
-  read_shared(f, {0, 1e-5, 1e4, 4096, -1}, c);
-  read_experts(f, c, "num_experts_per_tok", 0.01);
+  read_shared(f, {.rms_epsilon = 1e-5, .rope_theta = 1e4, .max_positions = 4096, .bos = -1, .padding = 1}, c);
+  read_experts(f, c, {.experts = 64, .chosen = 8, .aux_coefficient = 0.01});
   c.expert_intermediate = f.whole("intermediate_size");
   c.router.normalise = f.truth("norm_topk_prob", false);
   c.query_key_norm = c.query_key_norm_whole = true;
-  refuse_true(f, "attention_bias", "biases");
-  if (f.find("clip_qkv")) f.fail("clip_qkv", "is set; clipping of q, k and v is not supported, set it to null");
+  c.attention_bias = f.truth("attention_bias", false);
+  c.head_limit = f.number("clip_qkv", 0);
+  if (f.find("clip_qkv") && c.head_limit <= 0) f.fail("clip_qkv", "is not above 0; set it to null if q, k and v are not clipped");
   c.sparse_layer.assign(static_cast<std::size_t>(c.layers), true);
 }
 
@@ -262,7 +280,7 @@ inline void read_deepseek(const fields& f, const deepseek_defaults& defaults, mo
   c.top_k = f.whole("num_experts_per_tok", defaults.top_k);
   if (c.top_k > c.experts) f.fail("num_experts_per_tok", "is " + std::to_string(c.top_k) + ", but there are only " + std::to_string(c.experts) + " experts");
   c.expert_intermediate = f.whole("moe_intermediate_size", defaults.expert_width);
-  c.shared_intermediate = c.expert_intermediate * f.whole("n_shared_experts", defaults.shared_experts);
+  c.shared_intermediate = c.expert_intermediate * f.whole("n_shared_experts", defaults.shared_experts, 0);
   c.router.factor = f.number("routed_scaling_factor", defaults.routed_factor);
   if (f.whole("moe_layer_freq", 1) != 1) f.fail("moe_layer_freq", "is not 1; every layer after the first dense ones has experts");
   const std::int64_t dense = f.whole("first_k_dense_replace", defaults.first_dense, 0);
@@ -280,7 +298,7 @@ inline void read_expert_groups(const fields& f, model_config& c, std::int64_t gr
 
 inline void read_deepseek_v2(const fields& f, model_config& c) {
   read_deepseek(f, {{0, 1e-6, 1e4, 2048, 1}, 11008, 1407, 64, 2, fields::required, 0, 1.0}, c);
-  refuse_true(f, "mlp_bias", "biases");
+  c.mlp_bias = f.truth("mlp_bias", false);
   if (const std::string scoring = f.text("scoring_func", "softmax"); scoring != "softmax")
     f.fail("scoring_func", "is " + in_quotes(scoring, 40) + "; this family is supported with \"softmax\" only");
   const std::string method = f.text("topk_method", "greedy");
@@ -292,7 +310,7 @@ inline void read_deepseek_v2(const fields& f, model_config& c) {
 
 inline void read_deepseek_v3(const fields& f, model_config& c) {
   read_deepseek(f, {{0, 1e-6, 1e4, 4096, 0}, 18432, 2048, 256, 1, 8, 3, 2.5}, c);
-  c.rotary_pairs = f.truth("rope_interleave", true);
+  c.rotary_pairs = f.given_truth("rope_interleave", true);
   if (const std::string scoring = f.text("scoring_func", "sigmoid"); scoring != "sigmoid")
     f.fail("scoring_func", "is " + in_quotes(scoring, 40) + "; this family is supported with \"sigmoid\" only");
   if (const std::string method = f.text("topk_method", "noaux_tc"); method != "noaux_tc")
@@ -301,7 +319,7 @@ inline void read_deepseek_v3(const fields& f, model_config& c) {
   if (c.experts / c.router.groups < 2) f.fail("n_group", "leaves one expert a group; a group is worth its two best");
   c.router.worth = group_worth::two_best;
   c.router.scoring = router_scoring::sigmoid;
-  c.router.normalise = f.truth("norm_topk_prob", true);
+  c.router.normalise = f.given_truth("norm_topk_prob", true);
   c.router.epsilon = 1e-20;
   c.choice_correction = 1;
 }
@@ -318,7 +336,7 @@ inline void read_gpt_oss(const fields& f, model_config& c) {
     c.rope.truncate = false;
     c.rope.attention_factor = yarn_mscale(32, 1);
   }
-  read_experts(f, c);
+  read_experts(f, c, {128, 4});
   c.expert_intermediate = f.whole("intermediate_size");
   c.router.normalise = true;  // softmax over the chosen logits is the renormalised softmax over all
   c.gate = {.interleaved = true, .alpha = 1.702, .offset = 1, .limit = 7};
@@ -333,7 +351,7 @@ inline void read_gpt_oss(const fields& f, model_config& c) {
 
 inline void read_llama4_text(const fields& f, model_config& c) {
   read_shared(f, {8, 1e-5, 500000, 131072, 1, 128}, c);
-  read_experts(f, c);
+  read_experts(f, c, {16, 1});
   c.output_router_logits = false;  // the class adds no balancing loss
   c.expert_intermediate = c.shared_intermediate = f.whole("intermediate_size");
   c.router = {.scoring = router_scoring::sigmoid};
@@ -370,10 +388,10 @@ inline void read_llama4_text(const fields& f, model_config& c) {
 
 inline void read_glm4_moe(const fields& f, model_config& c) {
   read_shared(f, {8, 1e-5, 1e4, 131072, -1, 0, 0.5}, c);
-  read_experts(f, c, "num_experts_per_tok", 0, "n_routed_experts");
+  read_experts(f, c, {128, 8, "num_experts_per_tok", "n_routed_experts", 0});
   c.output_router_logits = false;  // the class adds no balancing loss
   c.expert_intermediate = f.whole("moe_intermediate_size", 1408);
-  c.shared_intermediate = c.expert_intermediate * f.whole("n_shared_experts", 1);
+  c.shared_intermediate = c.expert_intermediate * f.whole("n_shared_experts", 1, 0);
   c.query_key_value_bias = f.truth("attention_bias", false);  // o_proj never has one
   c.query_key_norm = f.truth("use_qk_norm", false);
   c.choice_correction = 1;
@@ -393,7 +411,7 @@ inline void read_minimax_m2(const fields& f, model_config& c) {
   read_shared(f, {8, 1e-6, 5e6, 196608, 200034, 128, 1.0}, c);
   if (f.find("rotary_dim") && f.whole("rotary_dim") != c.rotary_width)
     f.fail("rotary_dim", "is not head_dim x partial_rotary_factor, by which the class goes; set rope_parameters.partial_rotary_factor");
-  read_experts(f, c);
+  read_experts(f, c, {256, 8});
   c.expert_intermediate = f.whole("intermediate_size");
   c.query_key_norm = c.query_key_norm_whole = true;
   c.choice_correction = 1;
@@ -404,7 +422,7 @@ inline void read_minimax_m2(const fields& f, model_config& c) {
 
 inline void read_phimoe(const fields& f, model_config& c) {
   read_shared(f, {8, 1e-5, 1e6, 4096 * 32, 1}, c);
-  read_experts(f, c);
+  read_experts(f, c, {16, 2});
   if (c.top_k != 2) f.fail("num_experts_per_tok", "is " + std::to_string(c.top_k) + "; the router of this family always chooses 2");
   c.expert_intermediate = f.whole("intermediate_size");
   // As in evaluation: the class's training draws its experts at random and adds jitter to the router's input.
@@ -414,15 +432,21 @@ inline void read_phimoe(const fields& f, model_config& c) {
   c.layer_norm = true;
   c.attention_bias = f.truth("attention_bias", false);
   c.head_bias = f.truth("lm_head_bias", false);
-  if (f.find("sliding_window") && f.whole("sliding_window") < c.max_positions)
-    f.fail("sliding_window", "is below max_position_embeddings; sliding windows are not supported in this family");
+  read_window_of_all(f, c);
+  if (c.rope.type == rope_scaling::kind::linear || c.rope.type == rope_scaling::kind::dynamic)
+    f.fail("rope_scaling", "has a rope_type that this family's class does not compute; \"default\", \"llama3\", \"yarn\" and \"longrope\" are supported");
+  if (c.rope.type != rope_scaling::kind::plain) {  // the class takes these in the place of the type's own factor, and short_factor at any length
+    c.rope.attention_factor = rope_number(f, "short_mscale");
+    c.rope.beyond_factor = rope_number(f, "long_mscale");
+    c.rope.long_factors = c.rope.short_factors;
+  }
   c.sparse_layer.assign(static_cast<std::size_t>(c.layers), true);
 }
 
 inline void read_ernie4_5_moe(const fields& f, model_config& c) {
-  read_shared(f, {4, 1e-5, 5e5, 131072, 1}, c);
+  read_shared(f, {.kv_heads = 4, .rms_epsilon = 1e-5, .rope_theta = 5e5, .max_positions = 131072, .bos = 1, .padding = 0}, c);
   c.tied = f.truth("tie_word_embeddings", true);
-  read_experts(f, c, "moe_k", 0.001, "moe_num_experts");
+  read_experts(f, c, {64, 6, "moe_k", "moe_num_experts"});
   c.expert_intermediate = f.whole("moe_intermediate_size", 1536);
   c.shared_intermediate = c.expert_intermediate * f.whole("moe_num_shared_experts", 2, 0);
   c.attention_bias = c.mlp_bias = c.head_bias = f.truth("use_bias", false);
@@ -431,7 +455,7 @@ inline void read_ernie4_5_moe(const fields& f, model_config& c) {
   c.router.normalise = true;
   c.router.smallest_sum = f.number("moe_norm_min", 1e-12);
   const std::int64_t first = f.whole("moe_layer_start_index", 1, 0), step = f.whole("moe_layer_interval", 1);
-  const std::int64_t last = f.whole("moe_layer_end_index", -1, -1);
+  const std::int64_t last = f.whole_or_negative("moe_layer_end_index", -1);
   for (std::int64_t i = 0; i < c.layers; ++i) c.sparse_layer.push_back((i + 1) % step == 0 && i >= first && (last == -1 || i <= last));
   c.dense_intermediate = f.whole("intermediate_size", 12288);
 }

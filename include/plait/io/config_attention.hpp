@@ -33,12 +33,21 @@ inline std::int64_t read_reach(const fields& f, std::string_view name, const std
   return f.whole(name, fallback);
 }
 
+/// sliding_window, of all layers; none where it is missing or null.
+inline void read_window_of_all(const fields& f, model_config& c) {
+  if (!f.find("sliding_window")) return;
+  c.window = f.whole("sliding_window");
+  c.local_layer.assign(static_cast<std::size_t>(c.layers), true);
+}
+
 /// As Qwen's classes say it: use_sliding_window turns the window on, for the layers that layer_types names or else for `by_default`.
 template <class Default>
 void read_sliding_layers(const fields& f, model_config& c, Default by_default) {
   const bool used = f.truth("use_sliding_window", false);
+  const json_value* width = f.object().find("sliding_window");
+  const bool anywhere = used && !(width && width->is_null());
   std::vector<bool> fallback;
-  for (std::int64_t l = 0; l < c.layers; ++l) fallback.push_back(used && f.find("sliding_window") != nullptr && by_default(l));
+  for (std::int64_t l = 0; l < c.layers; ++l) fallback.push_back(anywhere && by_default(l));
   c.local_layer = read_local_layers(f, c, "sliding_attention", fallback);
   if (!used)
     for (const bool local : c.local_layer)

@@ -52,6 +52,22 @@ class fields {
     if (n < least) fail(name, "is " + std::to_string(n) + "; it must be at least " + std::to_string(least));
     return n;
   }
+  /// A whole number that may be below zero.
+  std::int64_t whole_or_negative(std::string_view name, std::int64_t fallback) const {
+    const json_value* value = find(name);
+    if (value && value->type == json_value::kind::negative) return value->negative;
+    return value ? whole_value(name, *value, 0) : fallback;
+  }
+  /// A whole number above zero, or a list with one for every layer: then each of these, else none.
+  std::vector<std::int64_t> by_layer(std::string_view name, std::int64_t layers) const {
+    const json_value* value = find(name);
+    if (!value || value->type != json_value::kind::array) return {};
+    if (static_cast<std::int64_t>(value->items.size()) < layers)
+      fail(name, "has " + std::to_string(value->items.size()) + " entries for " + std::to_string(layers) + " layers");
+    std::vector<std::int64_t> all;
+    for (std::int64_t l = 0; l < layers; ++l) all.push_back(whole_value(name, value->items[static_cast<std::size_t>(l)], 1));
+    return all;
+  }
   double number(std::string_view name, double fallback) const {
     const json_value* value = find(name);
     if (!value) return fallback;
@@ -65,6 +81,8 @@ class fields {
     if (value->type != json_value::kind::boolean) wrong(name, *value, "true or false");
     return value->flag;
   }
+  /// The same where a class only asks whether the field holds: null does not.
+  bool given_truth(std::string_view name, bool fallback) const { return object_.find(name) ? truth(name, false) : fallback; }
   std::string text(std::string_view name, std::string_view fallback) const {
     const json_value* value = find(name);
     if (!value) return std::string(fallback);

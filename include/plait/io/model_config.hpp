@@ -12,14 +12,17 @@ namespace plait::inline v0_1::io {
 
 /// How the rotary embedding's frequencies are stretched (arXiv 2309.00071 for yarn), by the names of transformers' rope_type.
 struct rope_scaling {
-  enum class kind : std::uint8_t { plain, linear, llama3, yarn } type = kind::plain;
+  enum class kind : std::uint8_t { plain, linear, dynamic, llama3, yarn, longrope } type = kind::plain;
   double factor = 1;                                ///< of the positions
-  double original_positions = 0;                    ///< llama3, yarn: how many the model was first trained on
-  double low_frequency = 1, high_frequency = 4;     ///< llama3: turns within those positions, below and above which nothing blends
+  double original_positions = 0;                    ///< how many the model was first trained on; dynamic: from where on theta grows
+  double low_frequency = 1, high_frequency = 4;     ///< llama3: turns within those positions, between which it blends; may be equal (Llama 4)
   double beta_fast = 32, beta_slow = 1;             ///< yarn: the same,
   bool truncate = true;                             ///< rounded outwards to whole dims
-  double attention_factor = 1;                      ///< yarn: of cosine and sine
-  double mscale_all_dim = 0;                        ///< yarn: DeepSeek's scale of the scores, see yarn_mscale
+  double attention_factor = 1;                      ///< yarn, longrope: of cosine and sine
+  double beyond_factor = 0;                         ///< the same in batches that go beyond the original positions; 0: the same number
+  double mscale_all_dim = 0;                        ///< DeepSeek's scale of the scores, see yarn_mscale
+  double alpha = 0;                                 ///< dynamic, Hunyuan's: how far theta is stretched up to there; 0: is not
+  std::vector<double> short_factors, long_factors;  ///< longrope: of each pair's period, in batches up to there and beyond
   friend bool operator==(const rope_scaling&, const rope_scaling&) = default;
 };
 /// How much wider scores spread in a context `factor` times as long.
@@ -43,7 +46,8 @@ struct model_config {
   std::int64_t expert_intermediate = 0;  ///< width of one expert
   std::int64_t shared_intermediate = 0;  ///< width of the expert that every token visits; 0: none
   std::int64_t experts = 0;              ///< 0 where all layers are dense
-  std::int64_t top_k = 0;
+  std::int64_t top_k = 0;                ///< experts that a token chooses, the most of any layer
+  std::vector<std::int64_t> layer_top_k;  ///< of each layer; empty: top_k in all
   int choice_correction = 0;             ///< rank of the numbers added to the scores for the choice of experts alone; 0: none are
   router_options router{.normalise = true};  ///< how chosen experts are scored
   double rms_epsilon = 0;
@@ -60,6 +64,7 @@ struct model_config {
   bool shared_expert_gate = false;     ///< the shared expert's output is weighted by sigmoid of a linear layer
   bool query_key_norm = false;         ///< RMSNorm of queries and keys,
   bool query_key_norm_whole = false;   ///< over all heads together instead of each head
+  double head_limit = 0;               ///< queries, keys and values are clamped to [-limit, limit]; 0: are not
   double attention_scale = 0;      ///< of q k^T; 0: 1 / sqrt(head_dim)
   double embedding_multiplier = 1, residual_multiplier = 1, logits_divisor = 1;
   std::vector<bool> sparse_layer;  ///< layer i has experts
@@ -76,6 +81,7 @@ struct model_config {
   gated_options gate;                 ///< of the routed experts
   std::vector<std::int64_t> eos;   ///< empty: generation never stops by itself
   std::int64_t bos = -1;           ///< -1: none
+  std::int64_t padding = -1;       ///< the token whose row of the embedding is not trained; -1: none
   std::string dtype = "float32";   ///< float32, bfloat16, float16 or float64
   std::int64_t max_positions = 0;
   std::string raw_text;  ///< config.json as it was read
@@ -86,6 +92,7 @@ struct model_config {
   std::int64_t expanded_head() const { return unturned() + value_head; }
   /// What the balancing loss is multiplied by in the loss: 0 where transformers does not add it.
   double aux_weight() const { return output_router_logits ? aux_coefficient : 0.0; }
+  std::int64_t chosen(std::int64_t layer) const { return layer_top_k.empty() ? top_k : layer_top_k[static_cast<std::size_t>(layer)]; }
   bool local(std::int64_t layer) const { return !local_layer.empty() && local_layer[static_cast<std::size_t>(layer)]; }
   bool turns(std::int64_t layer) const { return unrotated_layer.empty() || !unrotated_layer[static_cast<std::size_t>(layer)]; }
   bool any_dense() const {

@@ -529,6 +529,25 @@ inline hf_folder::location find_whole(const hf_folder& folder, const family_name
   return found;
 }
 
+/// A tied head that is on disk beside the embedding must be equal to it: transformers would not tie another.
+inline void require_tied_head(const hf_folder& folder) {
+  const hf_folder::location head = folder.find("lm_head.weight"), table = folder.find("model.embed_tokens.weight");
+  if (!head || !table) return;
+  const std::vector<std::int64_t> shape(table.entry->shape().begin(), table.entry->shape().end());
+  require_tensor(head, shape);
+  require_tensor(table, shape);
+  const std::int64_t step = std::max<std::int64_t>(1, (std::int64_t{1} << 20) / std::max<std::int64_t>(1, shape[1]));
+  for (std::int64_t row = 0; row < shape[0]; row += step) {
+    const std::vector<std::int64_t> start{row, 0}, count{std::min(step, shape[0] - row), shape[1]};
+    std::vector<float> a(static_cast<std::size_t>(product(count))), b(a.size());
+    read_converted(*head.file, *head.entry, start, count, dtype::f32, reinterpret_cast<char*>(a.data()));
+    read_converted(*table.file, *table.entry, start, count, dtype::f32, reinterpret_cast<char*>(b.data()));
+    if (a != b)
+      throw input_error(folder.path(), "tensor \"lm_head.weight\"",
+                        "differs from \"model.embed_tokens.weight\", but config.json ties them; set tie_word_embeddings to false, or remove the tensor");
+  }
+}
+
 [[noreturn]] inline void fail_missing(const hf_folder& folder, const std::string& name, std::size_t others = 0) {
   std::string problem = "is missing";
   if (others > 0) problem += " (and " + std::to_string(others) + " more)";
@@ -573,7 +592,7 @@ struct checkpoint_report {
 };
 
 /// Compares a folder with what the config asks for, reading no tensor. Missing tensors, wrong shapes and types that
-/// cannot be loaded are input_error; tensors nobody asked for are reported.
+/// cannot be loaded are input_error; tensors nobody asked for are reported. (A head that is tied and there all the same is read.)
 inline checkpoint_report check_checkpoint(const hf_folder& folder, const model_config& config) {
   const family_names& names = names_of(config.family);
   checkpoint_report report;
@@ -607,6 +626,7 @@ inline checkpoint_report check_checkpoint(const hf_folder& folder, const model_c
     }
   }
   if (missing > 0) detail::fail_missing(folder, first_missing, missing - 1);
+  if (config.tied) detail::require_tied_head(folder);
   report.expected = used.size();
   std::sort(used.begin(), used.end());
   for (std::string& name : folder.names())

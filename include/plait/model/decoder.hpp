@@ -2,8 +2,10 @@
 // A decoder-only transformer with dense or mixture-of-experts layers, or both, written once in typed ops. Its weights' layouts, the
 // regions' layouts and the output moves all come from the plan; nothing here names a collective. What does not fit does not
 // compile.
+#include <algorithm>
 #include <cmath>
 #include <optional>
+#include <vector>
 
 #include "plait/io/model_config.hpp"
 #include "plait/model/batch.hpp"
@@ -135,13 +137,23 @@ class decoder {
     return t;
   }
 
+  /// The ids without padding, whose row of the embedding is not trained.
+  template <class Ids>
+  Ids learning_ids(context& c, const batch& in, const Ids& ids) const {
+    if (config_->padding < 0 || c.recording == nullptr) return ids;
+    std::vector<std::int64_t> kept(in.ids);
+    std::replace(kept.begin(), kept.end(), config_->padding, std::int64_t{-1});
+    const std::int64_t two[2] = {in.rows, in.columns};
+    return constant<typename Ids::layout_type, std::int64_t, typename Ids::extents_type>(c, kept.data(), two);
+  }
+
   stream embed_tokens(context& c, const batch& in) {
     named_scope scope(c, "embed_tokens");
     c.layer = -1;
     store_->enter_unit(c, 0, 1);
     const std::int64_t two[2] = {in.rows, in.columns};
     const auto ids = constant<rows_layout, std::int64_t, extents<dyn, dyn>>(c, in.ids.data(), two);
-    const stream x = embed(c, ids, weight<row("model.embed_tokens.weight")>(-1));
+    const stream x = embed(c, ids, learning_ids(c, in, ids), weight<row("model.embed_tokens.weight")>(-1));
     if (!config_->tied) store_->leave_unit(c, 0, -1);
     return times(c, x, config_->embedding_multiplier);
   }
@@ -248,7 +260,9 @@ class decoder {
       if constexpr (traits::whole_query_key_norm) return split_heads(c, projected<Number, k_row, bk, nk, heads>(c, h, l), config_->head_dim);
       else return key_heads<as_queries, Number, k_row, bk>(c, h, l);
     }();
-    const auto v = key_heads<as_queries, Number, v_row, bv>(c, h, l);
+    auto v = key_heads<as_queries, Number, v_row, bv>(c, h, l);
+    if constexpr (traits::clamps_heads)
+      if (const double limit = config_->head_limit; limit > 0) q = clamp(c, q, limit), k = clamp(c, k, limit), v = clamp(c, v, limit);
     if constexpr (traits::normalises_rotated) rotate(c, q, k, l, t);
     if constexpr (traits::query_key_norm)
       if (store_->find(nq, l) >= 0) {
@@ -316,12 +330,12 @@ class decoder {
     const auto logits = projected<Number, row("model.layers.*.mlp.gate.weight"), traits::router_bias>(c, h, l);
     const auto routed = [&] {
       if constexpr (traits::choice_correction >= 0)
-        return route(c, logits, untrained<traits::choice_correction, Number>(l), config_->top_k, config_->router);
-      else return route(c, logits, config_->top_k, config_->router);
+        return route(c, logits, untrained<traits::choice_correction, Number>(l), config_->chosen(l), config_->router);
+      else return route(c, logits, config_->chosen(l), config_->router);
     }();
     // The balancing loss is of the softmax router of the same logits, as transformers' is, whatever chose the experts.
     const bool balanced_apart = config_->aux_weight() != 0 && (traits::choice_correction >= 0 || config_->router.scoring == router_scoring::sigmoid);
-    const auto balanced = balanced_apart ? route(c, logits, config_->top_k, {}) : routed;
+    const auto balanced = balanced_apart ? route(c, logits, config_->chosen(l), {}) : routed;
     const auto up = weight<row("model.layers.*.mlp.experts.gate_up_proj"), Number>(l);
     const auto down = weight<row("model.layers.*.mlp.experts.down_proj"), Number>(l);
     constexpr bool transposed = traits::transposed_experts;

@@ -21,6 +21,24 @@ struct decoder_dims {
   static constexpr int count = 27;
 };
 
+/// Biases of attention's projections and of dense MLPs, for models that have them where the configuration says so (with_rows).
+inline constexpr parameter attention_biases[] = {
+    {"model.layers.*.self_attn.q_proj.bias", {decoder_dims::query_width}, unit(0, decoder_dims::head_dim), given(decoder_dims::qkv_bias)},
+    {"model.layers.*.self_attn.k_proj.bias", {decoder_dims::key_value_width}, unit(0, decoder_dims::head_dim), given(decoder_dims::qkv_bias)},
+    {"model.layers.*.self_attn.v_proj.bias", {decoder_dims::key_value_width}, unit(0, decoder_dims::head_dim), given(decoder_dims::qkv_bias)},
+    {"model.layers.*.self_attn.o_proj.bias", {decoder_dims::hidden}, given(decoder_dims::output_bias)},
+};
+inline constexpr parameter dense_mlp_biases[] = {
+    {"model.layers.*.mlp.gate_proj.bias", {decoder_dims::dense_width}, given(decoder_dims::mlp_bias), layer_kind::dense},
+    {"model.layers.*.mlp.up_proj.bias", {decoder_dims::dense_width}, given(decoder_dims::mlp_bias), layer_kind::dense},
+    {"model.layers.*.mlp.down_proj.bias", {decoder_dims::hidden}, given(decoder_dims::mlp_bias), layer_kind::dense},
+};
+inline constexpr parameter shared_expert_biases[] = {
+    {"model.layers.*.mlp.shared_expert.gate_proj.bias", {decoder_dims::shared_width}, given(decoder_dims::shared_bias), layer_kind::sparse},
+    {"model.layers.*.mlp.shared_expert.up_proj.bias", {decoder_dims::shared_width}, given(decoder_dims::shared_bias), layer_kind::sparse},
+    {"model.layers.*.mlp.shared_expert.down_proj.bias", {decoder_dims::hidden}, given(decoder_dims::shared_bias), layer_kind::sparse},
+};
+
 /// The residual stream, the two regions of a layer, the head's input.
 inline constexpr activation_point decoder_points[] = {
     {"model.layers.*", 3},

@@ -57,6 +57,8 @@ struct decoder_traits {
   /// or of the queries of all heads together.
   static constexpr bool whole_query_key_norm =
       detail::first_extent<Model>("model.layers.*.self_attn.q_norm.weight") == decoder_dims::query_width;
+  /// Queries, keys and values are clamped, where the configuration gives a limit, once they are normalised.
+  static constexpr bool clamps_heads = requires { Model::clamps_heads; };
   /// Of dense layers' MLPs, of the shared expert's, the latter's last added when all sums are whole, and of the logits.
   static constexpr int gate_bias = detail::find_row<Model>("model.layers.*.mlp.gate_proj.bias"),
                        up_bias = detail::find_row<Model>("model.layers.*.mlp.up_proj.bias"),

@@ -9,7 +9,7 @@ namespace plait::inline v0_1 {
 struct deepseek_v2 {
   static constexpr const char* name = "deepseek_v2";
   using D = decoder_dims;
-  static constexpr parameter parameters[] = {
+  static constexpr parameter weights[] = {
       {"model.embed_tokens.weight", {D::vocabulary, D::hidden}},
       {"model.layers.*.input_layernorm.weight", {D::hidden}},
       {"model.layers.*.self_attn.q_proj.weight", {D::query_width, D::hidden}, unit(0, D::head_dim), not_given(D::query_rank)},
@@ -27,26 +27,31 @@ struct deepseek_v2 {
       {"model.layers.*.mlp.gate.weight", {D::experts, D::hidden}, layer_kind::sparse},
       {"model.layers.*.mlp.experts.gate_up_proj", {D::experts, D::expert_width_2, D::hidden}, packed(1, 2), layer_kind::sparse},
       {"model.layers.*.mlp.experts.down_proj", {D::experts, D::hidden, D::expert_width}, layer_kind::sparse},
-      {"model.layers.*.mlp.shared_expert.gate_proj.weight", {D::shared_width, D::hidden}, layer_kind::sparse},
-      {"model.layers.*.mlp.shared_expert.up_proj.weight", {D::shared_width, D::hidden}, layer_kind::sparse},
-      {"model.layers.*.mlp.shared_expert.down_proj.weight", {D::hidden, D::shared_width}, layer_kind::sparse},
+      {"model.layers.*.mlp.shared_expert.gate_proj.weight", {D::shared_width, D::hidden}, given(D::shared_width), layer_kind::sparse},
+      {"model.layers.*.mlp.shared_expert.up_proj.weight", {D::shared_width, D::hidden}, given(D::shared_width), layer_kind::sparse},
+      {"model.layers.*.mlp.shared_expert.down_proj.weight", {D::hidden, D::shared_width}, given(D::shared_width), layer_kind::sparse},
       {"model.layers.*.mlp.gate_proj.weight", {D::dense_width, D::hidden}, layer_kind::dense},
       {"model.layers.*.mlp.up_proj.weight", {D::dense_width, D::hidden}, layer_kind::dense},
       {"model.layers.*.mlp.down_proj.weight", {D::hidden, D::dense_width}, layer_kind::dense},
       {"model.norm.weight", {D::hidden}},
       {"lm_head.weight", {D::vocabulary, D::hidden}},
   };
+  static constexpr auto with_dense_mlp_biases = with_rows(weights, dense_mlp_biases);
+  static constexpr auto table = with_rows(with_dense_mlp_biases.rows, shared_expert_biases);
+  static constexpr auto& parameters = table.rows;
   static constexpr activation_point activations[] = {decoder_points[0], decoder_points[1], decoder_points[2], decoder_points[3], decoder_points[4]};
   static constexpr tie ties[] = {{"lm_head.weight", "model.embed_tokens.weight"}};
 };
 
 // Mixtral's plans with latent attention and the shared experts.
-struct deepseek_v2_tp : amend<mixtral_tp, latent_attention<tp>, no_keys_and_values, shared_expert<tp>, dense_mlp<rowwise<tp>>> {};
-struct deepseek_v2_sp : amend<mixtral_sp, latent_attention<tp>, no_keys_and_values, shared_expert<tp>, dense_mlp<rowwise_scatter<tp>>> {};
+struct deepseek_v2_tp : amend<mixtral_tp, latent_attention<tp>, no_keys_and_values, shared_expert<tp>, shared_expert_bias<replicated<tp>>, dense_mlp<rowwise<tp>>> {};
+struct deepseek_v2_sp : amend<mixtral_sp, latent_attention<tp>, no_keys_and_values, shared_expert<tp>, shared_expert_bias<sequence_parallel<tp>>, dense_mlp<rowwise_scatter<tp>>> {};
 struct deepseek_v2_tp_ep
-    : amend<mixtral_tp_ep, latent_attention<tp>, no_keys_and_values, shared_expert<ep, fsdp<efsdp>>, dense_mlp<rowwise<tp>>, mixed_layers> {};
+    : amend<mixtral_tp_ep, latent_attention<tp>, no_keys_and_values, shared_expert<ep, fsdp<efsdp>>, shared_expert_bias<replicated<tp>>,
+            dense_mlp<rowwise<tp>>, mixed_layers> {};
 struct deepseek_v2_sp_ep
-    : amend<mixtral_sp_ep, latent_attention<tp>, no_keys_and_values, shared_expert<ep, fsdp<efsdp>>, dense_mlp<rowwise_scatter<tp>>, mixed_layers> {};
+    : amend<mixtral_sp_ep, latent_attention<tp>, no_keys_and_values, shared_expert<ep, fsdp<efsdp>>, shared_expert_bias<sequence_parallel<tp>>,
+            dense_mlp<rowwise_scatter<tp>>, mixed_layers> {};
 
 static_assert(covers<deepseek_v2_tp, deepseek_v2> && covers<deepseek_v2_sp, deepseek_v2> && covers<deepseek_v2_tp_ep, deepseek_v2> &&
               covers<deepseek_v2_sp_ep, deepseek_v2>);

@@ -7,6 +7,8 @@ namespace plait::inline v0_1 {
 
 struct granitemoe : mixtral {
   static constexpr const char* name = "granitemoe";
+  static constexpr auto table = with_rows(mixtral::parameters, attention_biases);
+  static constexpr auto& parameters = table.rows;
 };
 
 static_assert(covers<mixtral_tp, granitemoe> && covers<mixtral_sp, granitemoe> && covers<mixtral_tp_ep, granitemoe> && covers<mixtral_sp_ep, granitemoe>);

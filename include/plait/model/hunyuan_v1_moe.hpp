@@ -10,7 +10,7 @@ struct hunyuan_v1_moe {
   static constexpr const char* name = "hunyuan_v1_moe";
   static constexpr bool normalises_rotated = true;
   using D = decoder_dims;
-  static constexpr parameter parameters[] = {
+  static constexpr parameter weights[] = {
       {"model.embed_tokens.weight", {D::vocabulary, D::hidden}},
       {"model.layers.*.input_layernorm.weight", {D::hidden}},
       {"model.layers.*.self_attn.q_proj.weight", {D::query_width, D::hidden}, unit(0, D::head_dim)},
@@ -29,6 +29,8 @@ struct hunyuan_v1_moe {
       {"model.norm.weight", {D::hidden}},
       {"lm_head.weight", {D::vocabulary, D::hidden}},
   };
+  static constexpr auto table = with_rows(weights, attention_biases);
+  static constexpr auto& parameters = table.rows;
   static constexpr activation_point activations[] = {decoder_points[0], decoder_points[1], decoder_points[2], decoder_points[4]};
   static constexpr tie ties[] = {{"lm_head.weight", "model.embed_tokens.weight"}};
 };

@@ -8,7 +8,7 @@ namespace plait::inline v0_1 {
 struct llama {
   static constexpr const char* name = "llama";
   using D = decoder_dims;
-  static constexpr parameter parameters[] = {
+  static constexpr parameter weights[] = {
       {"model.embed_tokens.weight", {D::vocabulary, D::hidden}},
       {"model.layers.*.input_layernorm.weight", {D::hidden}},
       {"model.layers.*.self_attn.q_proj.weight", {D::query_width, D::hidden}, unit(0, D::head_dim)},
@@ -22,6 +22,9 @@ struct llama {
       {"model.norm.weight", {D::hidden}},
       {"lm_head.weight", {D::vocabulary, D::hidden}},
   };
+  static constexpr auto with_attention_biases = with_rows(weights, attention_biases);
+  static constexpr auto table = with_rows(with_attention_biases.rows, dense_mlp_biases);
+  static constexpr auto& parameters = table.rows;
   static constexpr activation_point activations[] = {decoder_points[0], decoder_points[1], decoder_points[3], decoder_points[4]};
   static constexpr tie ties[] = {{"lm_head.weight", "model.embed_tokens.weight"}};
 };

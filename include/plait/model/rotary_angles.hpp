@@ -28,24 +28,32 @@ inline std::pair<double, double> yarn_ramp(const io::rope_scaling& s, std::int64
 }  // namespace detail
 
 /// theta^(-2i / width) for i < width / 2, stretched as `scaling` says (transformers modeling_rope_utils), in its order of operations.
+/// `length`: how many positions the batch reaches, for the types that go by it.
 template <class Statistic>
-std::vector<Statistic> rotary_frequencies(std::int64_t width, double theta, const io::rope_scaling& scaling) {
+std::vector<Statistic> rotary_frequencies(std::int64_t width, double theta, const io::rope_scaling& scaling, double length = 0) {
   using stat = Statistic;
   using kind = io::rope_scaling::kind;
   std::vector<stat> all(static_cast<std::size_t>(width / 2));
   const auto [low, high] = scaling.type == kind::yarn ? detail::yarn_ramp(scaling, width, theta) : std::pair(0.0, 1.0);
   const stat factor = static_cast<stat>(scaling.factor), whole = static_cast<stat>(scaling.original_positions);
   const stat slow = static_cast<stat>(scaling.low_frequency), fast = static_cast<stat>(scaling.high_frequency);
+  const bool beyond = length > scaling.original_positions;
+  if (scaling.type == kind::dynamic) {
+    const double stretch = beyond ? scaling.factor * length / scaling.original_positions - (scaling.factor - 1) : scaling.alpha > 0 ? scaling.alpha : 1;
+    theta *= std::pow(stretch, static_cast<double>(width) / static_cast<double>(width - 2));
+  }
   for (std::size_t i = 0; i < all.size(); ++i) {
     const stat period = static_cast<stat>(std::pow(static_cast<stat>(theta), static_cast<stat>(2 * i) / static_cast<stat>(width)));
     stat f = stat(1) / period;
     if (scaling.type == kind::linear) {
       f /= factor;
+    } else if (scaling.type == kind::longrope) {
+      f = stat(1) / (static_cast<stat>((beyond ? scaling.long_factors : scaling.short_factors)[i]) * period);
     } else if (scaling.type == kind::llama3) {
       const stat turns = whole / (static_cast<stat>(2 * std::numbers::pi) / f);
       const stat blend = (turns - slow) / (fast - slow);
       if (turns < slow) f /= factor;
-      else if (turns <= fast) f = (1 - blend) * f / factor + blend * f;
+      else if (turns <= fast && slow < fast) f = (1 - blend) * f / factor + blend * f;
     } else if (scaling.type == kind::yarn) {
       const stat ramp = (static_cast<stat>(i) - static_cast<stat>(low)) / static_cast<stat>(high - low);
       const stat kept = 1 - std::clamp(ramp, stat(0), stat(1));
@@ -56,7 +64,7 @@ std::vector<Statistic> rotary_frequencies(std::int64_t width, double theta, cons
   return all;
 }
 
-/// cos and sin of position x frequency, times scaling.attention_factor, as [B, S, width / 2].
+/// cos and sin of position x frequency, times the scaling's factor, as [B, S, width / 2].
 template <class Statistic>
 struct rotary_angles {
   std::int64_t half = 0;
@@ -67,8 +75,10 @@ struct rotary_angles {
     const std::int64_t tokens = in.rows * in.columns;
     cosine.resize(static_cast<std::size_t>(tokens * half));
     sine.resize(cosine.size());
-    const std::vector<stat> frequency = rotary_frequencies<stat>(width, theta, scaling);
-    const stat factor = static_cast<stat>(scaling.attention_factor);
+    const double length = in.positions.empty() ? 0 : 1.0 + *std::max_element(in.positions.begin(), in.positions.end());
+    const std::vector<stat> frequency = rotary_frequencies<stat>(width, theta, scaling, length);
+    const bool beyond = length > scaling.original_positions && scaling.beyond_factor != 0;
+    const stat factor = static_cast<stat>(beyond ? scaling.beyond_factor : scaling.attention_factor);
     std::unordered_map<std::int32_t, std::int64_t> first;  // rows repeat positions, and these functions are slow
     for (std::int64_t n = 0; n < tokens; ++n) {
       const auto [seen, fresh] = first.try_emplace(in.positions[static_cast<std::size_t>(n)], n);

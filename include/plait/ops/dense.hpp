@@ -37,6 +37,10 @@ template <class X>
 struct unit_norm_verdict {
   static constexpr typed value = typing::row_local(X::layout_type::value, X::rank);
 };
+template <class X>
+struct unary_verdict {
+  static constexpr typed value = typing::elementwise(X::layout_type::value);
+};
 template <class X, class Y>
 struct elementwise_verdict {
   static constexpr typed value = typing::elementwise(X::layout_type::value, Y::layout_type::value);
@@ -129,6 +133,13 @@ X scale(context& c, const X& x, double factor) {
   return X(runtime::scale(c, x.data(), factor));
 }
 
+/// y = x in [-limit, limit]; what is beyond has no gradient.
+template <class X>
+X clamp(context& c, const X& x, double limit) {
+  if constexpr (detail::accept<typename X::mesh, detail::unary_verdict<X>, X>()) return X(runtime::clamp(c, x.data(), limit));
+  else return x;
+}
+
 /// RMSNorm over the last dim (arXiv 1910.07467), weight [last].
 template <class X, class W>
 auto rms_norm(context& c, const X& x, const W& w, double epsilon) {
@@ -200,19 +211,25 @@ auto swiglu(context& c, const X& gate, const Y& up) {
   }
 }
 
-/// Rows of table[V, H] by ids. Ids outside the vocabulary give zeros and a fault.
+/// Rows of table[V, H] by ids. Ids outside the vocabulary give zeros and a fault. The gradient goes to the rows of `learning_ids`: where
+/// those are below zero, to none.
 template <class Ids, class W>
-auto embedding(context& c, const Ids& ids, const W& table) {
+auto embedding(context& c, const Ids& ids, const Ids& learning_ids, const W& table) {
   using verdict = detail::embedding_verdict<Ids, W>;
   using result = detail::result_t<typename W::element, typename detail::append_dim<typename Ids::extents_type, W::extents_type::value[1]>::type,
                                   typename W::mesh, verdict>;
   if constexpr (detail::accept<typename W::mesh, verdict, Ids, W>()) {
     const array& t = table.data();
     const index_set held = held_indices(W::layout_type::value, 0, t.global[0], c.mesh.size, c.coordinate);
-    return result(runtime::embedding(c, ids.data(), t, held.count == 0 ? t.global[0] : held.range[0].begin, verdict::value.out));
+    return result(runtime::embedding(c, ids.data(), learning_ids.data(), t, held.count == 0 ? t.global[0] : held.range[0].begin, verdict::value.out));
   } else {
     return result(ids.data());
   }
+}
+
+template <class Ids, class W>
+auto embedding(context& c, const Ids& ids, const W& table) {
+  return embedding(c, ids, ids, table);
 }
 
 /// [..., heads * d] -> [..., heads, d]. A cut stays on heads.
@@ -332,10 +349,12 @@ auto project(context& c, const X& x, const styled<Style, Tensor>& w) {
     return detail::promised<Style, Tensor::extents_type::value[0]>(x);
   }
 }
-/// The same with a bias, which is added after the output has moved: once.
+/// The same with a bias. One that is cut is added where the output is cut alike, a whole one after the output has moved: once.
 template <class X, class Style, class Tensor, class BiasTensor>
 auto project(context& c, const X& x, const styled<Style, Tensor>& w, const styled<Style, BiasTensor>& b) {
-  return bias_add(c, project(c, x, w), static_cast<const BiasTensor&>(b));
+  if constexpr (BiasTensor::layout_type::value.cuts > 0 && detail::arrives_as_wanted<X, Style>())
+    return detail::leave<Style>(c, bias_add(c, linear(c, x, static_cast<const Tensor&>(w)), static_cast<const BiasTensor&>(b)));
+  else return bias_add(c, project(c, x, w), static_cast<const BiasTensor&>(b));
 }
 
 /// RMSNorm under its style.
@@ -360,8 +379,12 @@ auto normalise(context& c, const X& x, const styled<Style, Tensor>& w, const sty
 
 /// Embedding under its style.
 template <class Ids, class Style, class Tensor>
+auto embed(context& c, const Ids& ids, const Ids& learning_ids, const styled<Style, Tensor>& table) {
+  return detail::leave<Style>(c, embedding(c, ids, learning_ids, static_cast<const Tensor&>(table)));
+}
+template <class Ids, class Style, class Tensor>
 auto embed(context& c, const Ids& ids, const styled<Style, Tensor>& table) {
-  return detail::leave<Style>(c, embedding(c, ids, static_cast<const Tensor&>(table)));
+  return embed(c, ids, ids, table);
 }
 
 }  // namespace plait::inline v0_1

@@ -66,6 +66,8 @@ struct backend {
   void (*add)(const execution&, view a, view b, view out);              // out may be a or b
   void (*accumulate)(const execution&, view from, view to);             // to += from, types may differ
   void (*scale)(const execution&, view x, double factor);               // x *= factor
+  void (*clamp)(const execution&, view x, double limit, view out);      // out = x in [-limit, limit]; out may be x
+  void (*clamp_gradient)(const execution&, view x, view dy, double limit, view dx);  // dx = dy where x is in there, else 0
   /// out = sum (or maximum) of `count` arrays of out's type and size, in the order given; bf16 is summed in f32, rounded once.
   void (*reduce)(const execution&, const void* const* from, int count, view out, bool maximum);
 
@@ -77,7 +79,7 @@ struct backend {
 
   // embedding: table holds rows [first, first + table.rows) of the vocabulary; other ids give zeros ------------------
   void (*embedding)(const execution&, view ids, view table, std::int64_t first, std::int64_t vocabulary, view out);
-  void (*embedding_gradient)(const execution&, view ids, view dy, std::int64_t first, view dtable);
+  void (*embedding_gradient)(const execution&, view ids, view dy, std::int64_t first, view dtable);  // ids below zero are left out
 
   // norm: y = x * rsqrt(mean(x^2) + epsilon) * weight over the last dim; inverse_rms is one statistic a row -----------
   void (*rms_norm)(const execution&, view x, view weight, double epsilon, view y, view inverse_rms);

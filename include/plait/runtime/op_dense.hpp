@@ -82,6 +82,18 @@ inline array scale(context& c, const array& x, double factor) {
   return y;
 }
 
+/// y = x in [-limit, limit]; what is beyond has no gradient.
+inline array clamp(context& c, const array& x, double limit) {
+  array y = make_array(c, x.type(), x.rank(), x.local.extent, x.global, x.layout);
+  c.ops->clamp(c.exec, x.local, limit, y.local);
+  if (!wants_gradient(c, x)) return y;
+  track(y);
+  c.recording->push([x, dy = y.gradient, limit](context& b) {
+    if (dy->filled) contribute(b, x.gradient, [&](view dx) { b.ops->clamp_gradient(b.exec, x.local, dy->local, limit, dx); });
+  });
+  return y;
+}
+
 inline array rms_norm(context& c, const array& x, const array& w, double epsilon, const layout_value& layout) {
   array y = make_array(c, x.type(), x.rank(), x.local.extent, x.global, layout);
   const std::int64_t rows[1] = {x.local.rows()};
@@ -140,7 +152,7 @@ inline array reshape(context& c, const array& x, int rank, const std::int64_t* l
   return y;
 }
 
-inline array embedding(context& c, const array& ids, const array& table, std::int64_t first, const layout_value& layout) {
+inline array embedding(context& c, const array& ids, const array& learning_ids, const array& table, std::int64_t first, const layout_value& layout) {
   std::int64_t local[max_rank], global[max_rank];
   for (int d = 0; d < ids.rank(); ++d) local[d] = ids.local.extent[d], global[d] = ids.global[d];
   local[ids.rank()] = table.local.extent[1];
@@ -149,8 +161,8 @@ inline array embedding(context& c, const array& ids, const array& table, std::in
   c.ops->embedding(c.exec, ids.local, table.now(), first, table.global[0], matrix(y.local));
   if (!wants_gradient(c, table)) return y;
   track(y);
-  c.recording->push([ids, slot = table.gradient, first, dy = y.gradient](context& b) {
-    if (dy->filled) b.ops->embedding_gradient(b.exec, ids.local, matrix(dy->local), first, accumulator(b, *slot));
+  c.recording->push([learning_ids, slot = table.gradient, first, dy = y.gradient](context& b) {
+    if (dy->filled) b.ops->embedding_gradient(b.exec, learning_ids.local, matrix(dy->local), first, accumulator(b, *slot));
   });
   return y;
 }

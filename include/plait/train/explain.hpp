@@ -236,7 +236,7 @@ class step_walk {
     const std::int64_t width = tokens.global[tokens.rank - 1], n = c_.mesh.group_size(mask);
     view like;
     like.rank = tokens.rank;
-    const auto rows_of = [&](const int* at) { return volume(holdings(tokens.layout, like, tokens.global, c_.mesh, at), tokens.rank) / width * n_.top_k; };
+    const auto rows_of = [&](const int* at) { return volume(holdings(tokens.layout, like, tokens.global, c_.mesh, at), tokens.rank) / width * n_.chosen(at_.layer); };
     const std::int64_t own = rows_of(c_.coordinate), row_bytes = width * static_cast<std::int64_t>(size_of(tokens.type));
     std::int64_t all = 0;
     for (int m = 0; m < n; ++m) {

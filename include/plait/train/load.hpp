@@ -23,6 +23,7 @@ inline model_numbers numbers_of(const io::model_config& m) {
   n.sparse_layer = m.sparse_layer;
   n.tied = m.tied;
   n.top_k = m.top_k;
+  n.layer_top_k = m.layer_top_k;
   return n;
 }
 

@@ -12,8 +12,10 @@ struct model_numbers {
   std::vector<std::int64_t> symbols;
   std::vector<bool> sparse_layer;
   bool tied = false;
-  std::int64_t top_k = 0;  // experts that a token chooses
+  std::int64_t top_k = 0;  // experts that a token chooses,
+  std::vector<std::int64_t> layer_top_k;  // by layer where layers differ
 
+  std::int64_t chosen(int layer) const { return layer_top_k.empty() ? top_k : layer_top_k[static_cast<std::size_t>(layer)]; }
   /// Whether a model of these numbers has that row.
   bool has(const parameter& row) const { return row.condition == -1 || (extent(row.condition) == 0) == row.where_zero; }
   std::int64_t extent(int e) const { return is_symbol(e) ? symbols[static_cast<std::size_t>(symbol_index(e))] : e; }

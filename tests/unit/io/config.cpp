@@ -152,12 +152,23 @@ TEST_CASE("defaults of the classes") {
   CHECK(c.eos.empty());  // generation does not stop at a token that the config lacks
   CHECK(c.kv_heads == 8);
   CHECK(mixtral({{"num_key_value_heads", "null"}}).kv_heads == 8);
+  CHECK(mixtral({{"num_local_experts", ""}}).experts == 8);
+  CHECK(mixtral({{"num_experts_per_tok", ""}}).top_k == 2);
+  CHECK(qwen({{"num_local_experts", ""}, {"num_experts", ""}, {"num_experts_per_tok", ""}}).top_k == 8);
+  CHECK(mixtral({{"num_experts_per_tok", "[1, 3, 7]"}}).top_k == 3);  // two layers
+  CHECK(mixtral({{"num_experts_per_tok", "[1, 3, 7]"}}).chosen(0) == 1);
   CHECK(mixtral({{"head_dim", ""}}).head_dim == 4);
   CHECK(mixtral({{"head_dim", "null"}}).head_dim == 4);
   CHECK(mixtral({{"bos_token_id", "null"}}).bos == -1);
   CHECK(mixtral({{"eos_token_id", "2"}}).eos == std::vector<std::int64_t>{2});
   CHECK(mixtral({{"eos_token_id", "[2, 7]"}}).eos == std::vector<std::int64_t>{2, 7});
   CHECK(mixtral({{"dtype", "\"torch.float16\""}}).dtype == "float16");
+  CHECK(mixtral({{"dtype", "\"float32\""}, {"torch_dtype", "\"float16\""}}).dtype == "float32");
+  CHECK(mixtral().padding == -1);
+  CHECK(mixtral({{"pad_token_id", "null"}}).padding == -1);
+  CHECK(mixtral({{"pad_token_id", "3"}}).padding == 3);
+  CHECK(mixtral({{"pad_token_id", "-1"}}).padding == 95);  // as torch.nn.Embedding counts
+  CHECK(qwen({{"attention_bias", "true"}}).attention_bias);
   CHECK(mixtral({{"router_jitter_noise", "0.0"}, {"attention_dropout", "0.0"}}).layers == 2);
 }
 
@@ -178,8 +189,6 @@ TEST_CASE("refused configurations: one line that names file and field") {
       {{{"hidden_size", "null"}}, "hidden_size", "missing"},
       {{{"num_hidden_layers", ""}}, "num_hidden_layers", "missing"},
       {{{"num_attention_heads", ""}}, "num_attention_heads", "missing"},
-      {{{"num_local_experts", ""}}, "num_experts", "missing"},
-      {{{"num_experts_per_tok", ""}}, "num_experts_per_tok", "missing"},
       {{{"hidden_size", "\"32\""}}, "hidden_size", "is a text; a whole number belongs here"},
       {{{"hidden_size", "32.0"}}, "hidden_size", "whole number"},
       {{{"hidden_size", "[32]"}}, "hidden_size", "is a list"},
@@ -211,14 +220,20 @@ TEST_CASE("refused configurations: one line that names file and field") {
       {{{"rope_parameters", "{\"rope_theta\": 0}"}}, "rope_parameters.rope_theta", "above 0"},
       {{{"rope_parameters", "{\"rope_theta\": -1.5}"}}, "rope_parameters.rope_theta", "above 0"},
       {{{"rope_parameters", "{\"rope_theta\": \"x\"}"}}, "rope_parameters.rope_theta", "a number"},
-      {{{"rope_parameters", "{\"rope_theta\": 1e4, \"rope_type\": \"longrope\"}"}}, "rope_parameters.rope_type", "\"yarn\" are supported"},
+      {{{"rope_parameters", "{\"rope_theta\": 1e4, \"rope_type\": \"proportional\"}"}}, "rope_parameters.rope_type", "\"longrope\" are supported"},
+      {{{"rope_parameters", "{\"rope_type\": \"longrope\"}"}}, "rope_parameters.short_factor", "missing"},
+      {{{"rope_parameters", "{\"rope_type\": \"longrope\", \"short_factor\": 2}"}}, "rope_parameters.short_factor", "a list of numbers"},
+      {{{"rope_parameters", "{\"rope_type\": \"longrope\", \"short_factor\": [1, 2]}"}}, "rope_parameters.short_factor", "has 2 entries; a head turns 4 pairs"},
+      {{{"rope_parameters", "{\"rope_type\": \"longrope\", \"short_factor\": [1, 2, 3, 0]}"}}, "rope_parameters.short_factor", "not above 0"},
+      {{{"rope_parameters", "{\"rope_type\": \"longrope\", \"short_factor\": [1, 2, 3, \"4\"]}"}}, "rope_parameters.short_factor", "a list of numbers"},
+      {{{"rope_parameters", "{\"rope_type\": \"dynamic\"}"}}, "rope_parameters.factor", "missing"},
       {{{"rope_parameters", "{\"rope_type\": \"linear\"}"}}, "rope_parameters.factor", "missing"},
-      {{{"rope_parameters", "{\"rope_type\": \"llama3\", \"factor\": 8.0, \"low_freq_factor\": 4.0, \"high_freq_factor\": 4.0}"}},
-       "rope_parameters.high_freq_factor", "not above low_freq_factor"},
+      {{{"rope_parameters", "{\"rope_type\": \"llama3\", \"factor\": 8.0, \"low_freq_factor\": 4.0, \"high_freq_factor\": 3.0}"}},
+       "rope_parameters.high_freq_factor", "below low_freq_factor"},
       {{{"rope_parameters", "{\"rope_type\": \"yarn\", \"factor\": -1}"}}, "rope_parameters.factor", "not above 0"},
       {{{"rope_parameters", "{\"rope_type\": \"yarn\", \"factor\": 4, \"attention_factor\": 0}"}}, "rope_parameters.attention_factor", "not above 0"},
       {{{"rope_parameters", "{\"rope_type\": \"yarn\", \"factor\": 4, \"truncate\": 1}"}}, "rope_parameters.truncate", "true or false"},
-      {{{"original_max_position_embeddings", "64"}}, "original_max_position_embeddings", "belongs into rope_parameters"},
+      {{{"original_max_position_embeddings", "0"}}, "original_max_position_embeddings", "at least 1"},
       {{{"rope_parameters", "{\"full_attention\": {\"rope_theta\": 1e4}}"}}, "rope_parameters", "per kind of layer"},
       {{{"rope_parameters", "{\"rope_theta\": 1e4, \"partial_rotary_factor\": 0.5}"}},
        "rope_parameters.partial_rotary_factor",
@@ -228,7 +243,13 @@ TEST_CASE("refused configurations: one line that names file and field") {
       {{{"rope_parameters", ""}, {"rope_theta", "0"}}, "rope_theta", "above 0"},
       {{{"rope_parameters", ""}, {"rope_theta", "-10000.0"}}, "rope_theta", "above 0"},
       {{{"rope_scaling", "{\"type\": \"linear\", \"factor\": 2.0}"}}, "rope_scaling", "differ"},
-      {{{"rope_scaling", "{\"rope_type\": \"dynamic\", \"factor\": 2.0}"}}, "rope_scaling.rope_type", "\"dynamic\""},
+      {{{"rope_scaling", "{\"rope_type\": \"su\", \"factor\": 2.0}"}}, "rope_scaling.rope_type", "\"su\""},
+      {{{"pad_token_id", "96"}}, "pad_token_id", "outside of the vocabulary of 96"},
+      {{{"pad_token_id", "-97"}}, "pad_token_id", "outside of the vocabulary"},
+      {{{"pad_token_id", "0.5"}}, "pad_token_id", "a whole number"},
+      {{{"per_layer_config", "{\"0\": {\"head_dim\": 4}}"}}, "per_layer_config", "one set for all layers"},
+      {{{"num_experts_per_tok", "[2]"}}, "num_experts_per_tok", "1 entries for"},
+      {{{"num_experts_per_tok", "[2, 9, 2, 3, 2]"}}, "num_experts_per_tok", "is 9, but there are only 8 experts"},
       {{{"rope_scaling", "{\"rope_type\": \"yarn\", \"type\": \"linear\", \"factor\": 2.0}"}}, "rope_scaling.type", "differ"},
       {{{"rope_scaling", "{\"factor\": 2.0}"}}, "rope_scaling", "rope_type"},
       {{{"rope_scaling", "2.0"}}, "rope_scaling", "an object or null"},
@@ -238,7 +259,6 @@ TEST_CASE("refused configurations: one line that names file and field") {
       {{{"tie_word_embeddings", "\"no\""}}, "tie_word_embeddings", "true or false"},
       {{{"attention_dropout", "0.1"}}, "attention_dropout", "dropout"},
       {{{"dtype", "\"int8\""}}, "dtype", "\"int8\""},
-      {{{"dtype", "\"float32\""}, {"torch_dtype", "\"float16\""}}, "dtype", "differ"},
       {{{"eos_token_id", "\"</s>\""}}, "eos_token_id", "a whole number"},
       {{{"eos_token_id", "[1, -2]"}}, "eos_token_id", "negative"},
       {{{"bos_token_id", "[1]"}}, "bos_token_id", "a whole number"},
@@ -260,7 +280,6 @@ TEST_CASE("refused configurations: one line that names file and field") {
       {{{"mlp_only_layers", "0"}}, "mlp_only_layers", "a list"},
       {{{"mlp_layer_types", "[\"dense\"]"}}, "mlp_layer_types", "not supported"},
       {{{"attention_bias", "0"}}, "attention_bias", "true or false"},
-      {{{"attention_bias", "true"}}, "attention_bias", "biases are not supported"},
       {{{"layer_types", "[\"full_attention\"]"}}, "layer_types", "1 entries for 4 layers"},
       {{{"layer_types", "[\"x\", \"full_attention\", \"full_attention\", \"full_attention\"]"}}, "layer_types", "full_attention"},
   };

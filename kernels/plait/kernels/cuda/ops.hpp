@@ -15,6 +15,8 @@ void cast(const execution&, view from, view to);
 void add(const execution&, view a, view b, view out);
 void accumulate(const execution&, view from, view to);
 void scale(const execution&, view x, double factor);
+void clamp(const execution&, view x, double limit, view out);
+void clamp_gradient(const execution&, view x, view dy, double limit, view dx);
 void reduce(const execution&, const void* const* from, int count, view out, bool maximum);
 void bias_add(const execution&, view x, view bias, view out);
 void bias_gradient(const execution&, view dy, view dbias);
