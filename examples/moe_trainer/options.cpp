@@ -241,6 +241,8 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
       }
     if (o.folders.size() != folders)
       throw usage_error("checkpoint " + o.tool + ": needs " + (folders == 1 ? "one folder" : "two folders") + ", " + std::to_string(o.folders.size()) + " given");
+    for (const std::string& folder : o.folders)
+      if (folder.empty()) throw usage_error("checkpoint " + o.tool + ": the name of a folder is empty; give one");
     if (o.save_every && *o.save_every < 1) throw usage_error("--save-every: " + std::to_string(*o.save_every) + " is below 1");
     if (o.keep < 0) throw usage_error("--keep: " + std::to_string(o.keep) + " is negative; 0 keeps all");
     if (o.save_to.empty() && (o.save_every || o.keep != 0 || o.save_wait)) throw usage_error("--save-every, --keep and --save-wait need --save DIR");

@@ -72,6 +72,7 @@ refuse("prompt id outside", 2, ["96"], "generate", "--model", MIXTRAL, "--prompt
 refuse("prompt id text", 2, ["'x'"], "generate", "--model", MIXTRAL, "--prompt-ids", "1,x")
 refuse("wrong dtype", 2, ["f16"], *evaluate, "--dtype", "f16")
 refuse("wrong command", 2, ["'trian'", "train, eval"], "trian", "--tokens", TOKENS)
+refuse("a folder without a name", 2, ["ls", "empty"], "checkpoint", "ls", "")
 refuse("wrong tool", 2, ["'list'", "verify"], "checkpoint", "list", "x")
 refuse("a flag misspelt", 2, ["--token;", "--tokens is meant"], *evaluate, "--token", TOKENS)
 refuse("another command's flag", 2, ["--steps", "of train"], *evaluate, "--steps", 3)
