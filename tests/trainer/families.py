@@ -76,6 +76,7 @@ REFUSED = {
     "olmoe": {"clip_qkv": 0},
     "deepseek_v2": {"topk_method": "noaux_tc", "scoring_func": "sigmoid", "moe_layer_freq": 2, "num_key_value_heads": 4, "n_group": 3,
                     "topk_group": 5, "q_lora_rank": 0, "qk_rope_head_dim": 7},
+    "deepseek_v2_bias": {"n_shared_experts": 0},
     "deepseek_v3": {"topk_method": "greedy", "scoring_func": "softmax", "moe_layer_freq": 2, "num_key_value_heads": 4, "n_group": 8, "topk_group": 5,
                     "norm_topk_prob": 1, "rope_interleave": "no"},
     "qwen3": {"layer_types": ["full_attention", "sliding_attention"]},

@@ -299,6 +299,7 @@ inline void read_expert_groups(const fields& f, model_config& c, std::int64_t gr
 inline void read_deepseek_v2(const fields& f, model_config& c) {
   read_deepseek(f, {{0, 1e-6, 1e4, 2048, 1}, 11008, 1407, 64, 2, fields::required, 0, 1.0}, c);
   c.mlp_bias = f.truth("mlp_bias", false);
+  if (c.mlp_bias && c.shared_intermediate == 0) f.fail("n_shared_experts", "is 0 beside mlp_bias: the class then adds the bias of a shared expert of no width; set mlp_bias to false");
   if (const std::string scoring = f.text("scoring_func", "softmax"); scoring != "softmax")
     f.fail("scoring_func", "is " + in_quotes(scoring, 40) + "; this family is supported with \"softmax\" only");
   const std::string method = f.text("topk_method", "greedy");
