@@ -21,6 +21,10 @@ template <class X, class Y>
 struct add_verdict {
   static constexpr typed value = typing::add(X::layout_type::value, Y::layout_type::value);
 };
+template <class X>
+struct scale_verdict {
+  static constexpr typed value = typing::scale(X::layout_type::value);
+};
 template <class X, class W>
 struct norm_verdict {
   static constexpr typed value = typing::row_norm(X::layout_type::value, X::rank, W::layout_type::value);
@@ -130,7 +134,11 @@ auto add(context& c, const X& x, const Z& z) {
 /// y = factor * x: linear, so a pending sum passes.
 template <class X>
 X scale(context& c, const X& x, double factor) {
-  return X(runtime::scale(c, x.data(), factor));
+  if constexpr (detail::accept<typename X::mesh, detail::scale_verdict<X>, X>()) {
+    return X(runtime::scale(c, x.data(), factor));
+  } else {
+    return x;
+  }
 }
 
 /// y = x in [-limit, limit]; what is beyond has no gradient.

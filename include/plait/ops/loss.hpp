@@ -38,16 +38,6 @@ struct balance_verdict {
     return t;
   }();
 };
-/// The maximum must be agreed on by all ranks of an axis that cuts the vocabulary, and be cut as the rows are elsewhere.
-template <class X, class M>
-constexpr bool maximum_is_shared() {
-  for (int a = 0; a < X::layout_type::value.atoms; ++a) {
-    const placement_value p = X::layout_type::value.at[a], m = M::layout_type::value.at[a];
-    if (m.kind == placement_kind::partial || m.kind == placement_kind::partial_max) return false;
-    if (p.cuts(X::rank - 1) ? m.cuts() : p.cuts() != m.cuts()) return false;
-  }
-  return true;
-}
 template <class Layout>
 constexpr bool loss_is_reduced_or_pending() {
   for (int a = 0; a < Layout::value.atoms; ++a) {
@@ -79,7 +69,7 @@ auto cross_entropy_parts(context& c, const X& logits, const M& maximum, const La
   using rows = typename detail::drop_last<typename X::extents_type>::type;
   using result = detail::result_t<statistic_t<typename X::element>, typename detail::prepend_dim<rows, 2>::type, typename X::mesh, verdict>;
   if constexpr (detail::accept<typename X::mesh, verdict, X>() &&
-                check::the_layout_is_the_one_wanted<(!verdict::value.ok() || detail::maximum_is_shared<X, M>()), M, X>::ok &&
+                check::the_layout_is_the_one_wanted<(!verdict::value.ok() || detail::goes_with<X, M>(X::rank - 1)), M, X>::ok &&
                 check::side_inputs_lie_as_their_rows<(!verdict::value.ok() || detail::goes_with<X, Labels>(X::rank - 1)), Labels, X>::ok) {
     const array& a = logits.data();
     const index_set held = held_indices(X::layout_type::value, X::rank - 1, a.global[X::rank - 1], c.mesh.size, c.coordinate);

@@ -70,7 +70,7 @@ constexpr typed bias_add(const layout_value& x, int x_rank, const layout_value& 
     } else if (q.kind == k::ragged) {
       out.set(a, type_error::placement_mismatch);
     } else if (p.cuts(x_rank - 1)) {
-      if (q.kind != p.kind && q.cuts()) {
+      if (q.cuts() && (q.kind != p.kind || q.sections != p.sections)) {
         out.set(a, type_error::packed_mismatch);
       } else {
         out.set(a, q.cuts() ? typed_placement(p) : typed_placement(type_error::contraction_mismatch));
@@ -121,8 +121,8 @@ constexpr typed embedding(const layout_value& ids, int ids_rank, const layout_va
       out.set(a, type_error::partial_nonlinear);
     } else if (p.kind == k::partial_max || w.kind == k::partial_max) {
       out.set(a, type_error::not_differentiable);
-    } else if (w.kind == k::partial || w.kind == k::ragged) {
-      out.set(a, type_error::placement_mismatch);
+    } else if (w.kind == k::partial || w.kind == k::ragged || (w.cuts(0) && w.kind != k::shard)) {
+      out.set(a, type_error::placement_mismatch);  // the ids of a rank are one range of the vocabulary
     } else if (w.cuts(0)) {
       out.set(a, whole ? typed_placement(placement_value{k::partial, 0, 1}) : typed_placement(type_error::axis_cuts_twice));
     } else if (w.cuts(1)) {

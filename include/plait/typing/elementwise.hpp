@@ -19,6 +19,14 @@ constexpr typed elementwise(const layout_value& x) {
   return out.finish(x);
 }
 
+/// factor * x: keeps everything but a pending maximum, which a negative factor would make a minimum.
+constexpr typed scale(const layout_value& x) {
+  layout_collector out(x.atoms);
+  for (int a = 0; a < x.atoms; ++a)
+    out.set(a, x.at[a].kind == k::partial_max ? typed_placement(type_error::not_differentiable) : typed_placement(x.at[a]));
+  return out.finish(x);
+}
+
 /// Two operands of one shape combined by a non-linear function (silu(gate) * up): equal placements, no pending sum.
 constexpr typed elementwise(const layout_value& x, const layout_value& y) {
   layout_collector out(x.atoms);

@@ -17,7 +17,9 @@ constexpr typed dispatch(const layout_value& x, int x_rank, const layout_value& 
   for (int a = 0; a < x.atoms; ++a) {
     const placement_value p = x.at[a];
     const bool experts_cut = experts.at[a].cuts(0);
-    if (p.kind == k::partial) {
+    if (experts_cut && experts.at[a].kind != k::shard) {
+      out.set(a, type_error::placement_mismatch);  // the experts of a rank are one range of their numbers
+    } else if (p.kind == k::partial) {
       out.set(a, type_error::partial_nonlinear);
     } else if (p.kind == k::partial_max) {
       out.set(a, type_error::not_differentiable);

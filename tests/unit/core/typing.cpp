@@ -149,7 +149,8 @@ constexpr int wrong_bias() {
       /* PMax    */ {"!gradient",    "!",          "!",            "!",            "!",          "!",         "!"},
       /* Ragged  */ {"V",            "!invariant", "!",            "!",            "!",          "!",         "!"},
   };
-  return differing(x, b, cell, [](const layout_value& p, const layout_value& q) { return typing::bias_add(p, 2, q); });
+  return differing(x, b, cell, [](const layout_value& p, const layout_value& q) { return typing::bias_add(p, 2, q); }) +
+         !fits("!packed", typing::bias_add(one(Q1), 2, one({k::strided_shard, 0, 3})));
 }
 
 /// ids[B, S], table[V, H].
@@ -166,7 +167,8 @@ constexpr int wrong_embedding() {
       /* PMax   */ {"!",  "!",          "!",      "!",      "!",      "!", "!", "!"},
       /* Ragged */ {"V",  "!",          "!",      "!",      "!",      "!", "!", "!"},
   };
-  return differing(ids, table, cell, [](const layout_value& a, const layout_value& b) { return typing::embedding(a, 2, b); });
+  return differing(ids, table, cell, [](const layout_value& a, const layout_value& b) { return typing::embedding(a, 2, b); }) +
+         !fits("!layout", typing::embedding(one(R), 2, one(Q0)));  // a rank looks ids up in one range
 }
 
 /// rows[slots, in], W[E, out, in].
@@ -204,6 +206,10 @@ constexpr int wrong_add() {
       /* Ragged */ {"!layout",    "!invariant", "!layout",    "!layout",    "!layout",    "!replicate", "!",         "V"},
   };
   return differing(eight, eight, cell, [](const layout_value& a, const layout_value& b) { return typing::add(a, b); });
+}
+constexpr int wrong_scale() {
+  constexpr const char* cell[8] = {"R", "I", "S0", "S1", "Q1", "P", "!gradient", "V"};
+  return differing(eight, cell, [](const layout_value& x) { return typing::scale(x); });
 }
 constexpr int wrong_elementwise() {
   constexpr const char* unary[] = {"R", "I", "S0", "S1", "Q1", "!nonlinear", "!gradient", "V"};
@@ -354,6 +360,7 @@ constexpr int wrong_dispatch() {
   };
   int wrong = differing(x, w, cell, [](const layout_value& a, const layout_value& b) { return typing::dispatch(a, 3, b); });
   wrong += !fits("I", typing::dispatch(one(I), 3, one(I)));
+  wrong += !fits("!layout", typing::dispatch(one(R), 3, one(Q0)));  // a rank's experts are one range
   return wrong;
 }
 /// rows [slots, H] back to tokens [B, S, H] laid out as the scores were.
@@ -459,6 +466,7 @@ TEST_CASE("typing: bias, embedding") {
 TEST_CASE("typing: linear over experts") { PLAIT_TWICE(wrong_grouped); }
 TEST_CASE("typing: add and element by element") {
   PLAIT_TWICE(wrong_add);
+  PLAIT_TWICE(wrong_scale);
   PLAIT_TWICE(wrong_elementwise);
 }
 TEST_CASE("typing: rows: norm, softmax, packed gate") {
