@@ -1,6 +1,6 @@
 #pragma once
 // Rotary embedding and causal grouped-query attention within segments, over [B, S, heads, d].
-#include "plait/ops/tensor.hpp"
+#include "plait/ops/dense.hpp"
 #include "plait/runtime/op_attention.hpp"
 #include "plait/typing/elementwise.hpp"
 #include "plait/typing/reduction.hpp"
@@ -33,7 +33,9 @@ constexpr bool sinks_fit() {
 template <class Q, class K, class V, class Segments>
 constexpr bool attention_fits() {
   using verdict = attention_verdict<Q, K>;
-  return check::the_layout_is_the_one_wanted<(!verdict::value.ok() || K::layout_type::value == V::layout_type::value), V, K>::ok &&
+  return check::elements_agree<std::is_same_v<typename Q::element, typename K::element> && std::is_same_v<typename Q::element, typename V::element>, Q, K, V>::ok &&
+         check::elements_agree<std::is_same_v<typename Segments::element, std::int32_t>, Segments, Q>::ok &&
+         check::the_layout_is_the_one_wanted<(!verdict::value.ok() || K::layout_type::value == V::layout_type::value), V, K>::ok &&
          accept<typename Q::mesh, verdict, Q, K>() &&
          check::side_inputs_lie_as_their_rows<(!verdict::value.ok() || goes_with<Q, Segments>(2)), Segments, Q>::ok;
 }
@@ -44,13 +46,16 @@ const array* array_of(const X& x) {
 }
 }  // namespace detail
 
-/// Rotates each head by its position (arXiv 2104.09864). cosine, sine: [B, S, n], rows as x's; 2 n columns turn, by default the first
+/// Rotates each head by its position (arXiv 2104.09864). cosine, sine: [B, S, n] in the statistics' type, rows as x's; 2 n columns turn, by default the first
 /// in halves as in Hugging Face.
 template <class X, class Table>
 X rope(context& c, const X& x, const Table& cosine, const Table& sine, rotary_form form = {}) {
   using verdict = detail::rope_verdict<X>;
-  if constexpr (detail::accept<typename X::mesh, verdict, X>() &&
+  constexpr bool fits = check::elements_agree<std::is_same_v<typename Table::element, statistic_t<typename X::element>>, Table, X>::ok;
+  if constexpr (fits && detail::accept<typename X::mesh, verdict, X>() &&
                 check::side_inputs_lie_as_their_rows<(!verdict::value.ok() || detail::goes_with<X, Table>(2)), Table, X>::ok) {
+    detail::require_alike(cosine.data(), x.data(), 2, "rope: the table of cosines is of other positions");
+    detail::require_alike(sine.data(), cosine.data(), 3, "rope: there are not as many sines as cosines");
     return X(runtime::rope(c, x.data(), cosine.data(), sine.data(), form));
   } else {
     return x;

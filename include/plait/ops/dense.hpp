@@ -82,6 +82,10 @@ constexpr bool fits_last_dim() {
 inline void require_extents(bool ok, const char* what) {
   if (!ok) throw std::invalid_argument(std::string("plait[extent-mismatch]: ") + what);
 }
+/// The first `dims` global extents of x are those of z from dim `shift` on. Types cannot say so where extents are dyn.
+inline void require_alike(const array& x, const array& z, int dims, const char* what, int shift = 0) {
+  for (int d = 0; d < dims; ++d) require_extents(x.global[d] == z.global[d + shift], what);
+}
 
 }  // namespace detail
 
@@ -125,6 +129,7 @@ auto add(context& c, const X& x, const Z& z) {
   constexpr bool fits = check::elements_agree<std::is_same_v<typename X::element, typename Z::element>, X, Z>::ok &&
                         check::extents_agree<detail::same_extents<X, Z>(), X, Z>::ok;
   if constexpr (fits && detail::accept<typename X::mesh, verdict, X, Z>()) {
+    detail::require_alike(x.data(), z.data(), X::rank, "add: the operands have unlike extents");
     return result(runtime::add(c, x.data(), z.data(), verdict::value.out));
   } else {
     return result(x.data());
@@ -212,21 +217,25 @@ template <class X, class Y>
 auto swiglu(context& c, const X& gate, const Y& up) {
   using verdict = detail::elementwise_verdict<X, Y>;
   using result = detail::result_t<typename X::element, typename X::extents_type, typename X::mesh, verdict>;
-  if constexpr (detail::accept<typename X::mesh, verdict, X, Y>()) {
+  constexpr bool fits = check::elements_agree<std::is_same_v<typename X::element, typename Y::element>, X, Y>::ok &&
+                        check::extents_agree<detail::same_extents<X, Y>(), X, Y>::ok;
+  if constexpr (fits && detail::accept<typename X::mesh, verdict, X, Y>()) {
+    detail::require_alike(gate.data(), up.data(), X::rank, "swiglu: gate and up have unlike extents");
     return result(runtime::swiglu(c, gate.data(), up.data(), verdict::value.out));
   } else {
     return result(gate.data());
   }
 }
 
-/// Rows of table[V, H] by ids. Ids outside the vocabulary give zeros and a fault. The gradient goes to the rows of `learning_ids`: where
-/// those are below zero, to none.
+/// Rows of table[V, H] by ids (int64). Ids outside the vocabulary give zeros and a fault. The gradient goes to the rows of
+/// `learning_ids`: where those are below zero, to none.
 template <class Ids, class W>
 auto embedding(context& c, const Ids& ids, const Ids& learning_ids, const W& table) {
   using verdict = detail::embedding_verdict<Ids, W>;
   using result = detail::result_t<typename W::element, typename detail::append_dim<typename Ids::extents_type, W::extents_type::value[1]>::type,
                                   typename W::mesh, verdict>;
-  if constexpr (detail::accept<typename W::mesh, verdict, Ids, W>()) {
+  constexpr bool fits = check::elements_agree<std::is_same_v<typename Ids::element, std::int64_t>, Ids, W>::ok;
+  if constexpr (fits && detail::accept<typename W::mesh, verdict, Ids, W>()) {
     const array& t = table.data();
     const index_set held = held_indices(W::layout_type::value, 0, t.global[0], c.mesh.size, c.coordinate);
     return result(runtime::embedding(c, ids.data(), learning_ids.data(), t, held.count == 0 ? t.global[0] : held.range[0].begin, verdict::value.out));

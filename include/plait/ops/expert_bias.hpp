@@ -21,6 +21,7 @@ auto bias_experts(context& c, const dispatched<X, Experts, Tokens>& d, const B& 
   if constexpr (fits && detail::accept<typename X::mesh, verdict, X, B>() &&
                 check::rows_meet_the_experts_they_were_dispatched_to<(!verdict::value.ok() || detail::same_experts<Experts, B>()), Experts, B>::ok) {
     detail::require_extents(d.rows.data().global[1] == bias.data().global[1], "bias_experts: the rows' extent is not the bias's");
+    detail::require_extents(d.offsets.local.extent[0] == bias.data().local.extent[0] + 1, "bias_experts: the rows were dispatched to another number of experts");
     return detail::with_rows(d, rows(runtime::expert_bias(c, d.rows.data(), bias.data(), d.offsets, verdict::value.out)));
   } else {
     return detail::with_rows(d, rows(d.rows.data()));

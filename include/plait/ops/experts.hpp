@@ -142,6 +142,8 @@ auto dispatch(context& c, const X& x, const R& routed, const W& w, bool weighted
   if constexpr (detail::accept<typename X::mesh, verdict, X, W>() &&
                 check::the_layout_is_the_one_wanted<(!verdict::value.ok() || X::layout_type::value == R::layout_type::value), X, R>::ok) {
     const array& weight = w.data();
+    detail::require_extents(x.data().local.rows() == routed.arrays.ids.local.rows(), "dispatch: other tokens were routed than are dispatched");
+    detail::require_extents(weight.global[0] == routed.logits.global[R::rank - 1], "dispatch: there are not as many experts as the router chose among");
     constexpr bool sends = !(typing::with_experts(verdict::value.out, W::layout_type::value) == verdict::value.out);
     const index_set held = held_indices(W::layout_type::value, 0, weight.global[0], c.mesh.size, c.coordinate);
     runtime::dispatch_arrays d = runtime::dispatch(c, x.data(), routed.arrays.ids, weighted ? &routed.arrays.scores : nullptr,
@@ -164,6 +166,7 @@ auto grouped_linear(context& c, const dispatched<X, Experts, Tokens>& d, const W
   if constexpr (fits && detail::accept<typename X::mesh, verdict, X, W>() &&
                 check::rows_meet_the_experts_they_were_dispatched_to<(!verdict::value.ok() || detail::same_experts<Experts, W>()), Experts, W>::ok) {
     detail::require_extents(d.rows.data().global[1] == w.data().global[in], "grouped_linear: the rows' extent is not that of the weight's inputs");
+    detail::require_extents(d.offsets.local.extent[0] == w.data().local.extent[0] + 1, "grouped_linear: the rows were dispatched to another number of experts");
     return detail::with_rows(d, rows(runtime::grouped_linear(c, d.rows.data(), w.data(), Transposed, d.offsets, verdict::value.out)));
   } else {
     return result{};
@@ -207,6 +210,8 @@ auto combine(context& c, const dispatched<X, Experts, Tokens>& d, const R& route
   if constexpr (detail::accept<typename X::mesh, verdict, X, R>() &&
                 check::rows_meet_the_experts_they_were_dispatched_to<(!verdict::value.ok() || same), Tokens, R, Like>::ok) {
     const array& scores = routed.arrays.scores;
+    detail::require_extents(scores.local.size() == d.slot_of_pair.local.size() && scores.local.rows() == like.data().local.rows(),
+                            "combine: other tokens were routed than were dispatched");
     return result(runtime::combine(c, d.rows.data(), weighted ? scores : runtime::ones_like(c, scores), d.slot_of_pair, like.data(), verdict::value.out));
   } else {
     return result{};
@@ -219,8 +224,10 @@ auto router_statistics(context& c, const R& routed, const Valid& valid) {
   using verdict = detail::statistics_verdict<typename R::layout_type, R::rank>;
   using mesh = typename R::layout_type::mesh;
   using result = detail::result_t<statistic_t<typename R::element>, extents<2, dyn>, mesh, verdict>;
-  if constexpr (detail::accept<mesh, verdict, R>() &&
+  constexpr bool fits = check::elements_agree<std::is_same_v<typename Valid::element, std::uint8_t>, Valid, R>::ok;
+  if constexpr (fits && detail::accept<mesh, verdict, R>() &&
                 check::side_inputs_lie_as_their_rows<(!verdict::value.ok() || detail::goes_with<R, Valid>(R::rank - 1)), Valid, R>::ok) {
+    detail::require_alike(valid.data(), routed.logits, R::rank - 1, "router_statistics: the mask is of other tokens");
     return result(runtime::router_statistics(c, routed.logits, routed.arrays, valid.data(), verdict::value.out));
   } else {
     return result{};

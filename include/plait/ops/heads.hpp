@@ -58,8 +58,7 @@ auto join_columns(context& c, const X& x, const Z& z) {
   constexpr bool fits = check::elements_agree<std::is_same_v<typename X::element, typename Z::element>, X, Z>::ok &&
                         check::extents_agree<detail::same_rows<X, Z>(), X, Z>::ok;
   if constexpr (fits && detail::accept<typename X::mesh, verdict, X, Z>()) {
-    for (int d = 0; d + 1 < X::rank; ++d)
-      detail::require_extents(x.data().global[d] == z.data().global[d], "join_columns: the operands have unlike rows");
+    detail::require_alike(x.data(), z.data(), X::rank - 1, "join_columns: the operands have unlike rows");
     return result(runtime::join_columns(c, x.data(), z.data(), verdict::value.out));
   } else {
     return result(x.data());

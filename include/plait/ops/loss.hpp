@@ -68,10 +68,14 @@ auto cross_entropy_parts(context& c, const X& logits, const M& maximum, const La
   using verdict = detail::parts_verdict<X>;
   using rows = typename detail::drop_last<typename X::extents_type>::type;
   using result = detail::result_t<statistic_t<typename X::element>, typename detail::prepend_dim<rows, 2>::type, typename X::mesh, verdict>;
-  if constexpr (detail::accept<typename X::mesh, verdict, X>() &&
+  constexpr bool fits = check::elements_agree<std::is_same_v<typename M::element, statistic_t<typename X::element>>, M, X>::ok &&
+                        check::elements_agree<std::is_same_v<typename Labels::element, std::int64_t>, Labels, X>::ok;
+  if constexpr (fits && detail::accept<typename X::mesh, verdict, X>() &&
                 check::the_layout_is_the_one_wanted<(!verdict::value.ok() || detail::goes_with<X, M>(X::rank - 1)), M, X>::ok &&
                 check::side_inputs_lie_as_their_rows<(!verdict::value.ok() || detail::goes_with<X, Labels>(X::rank - 1)), Labels, X>::ok) {
     const array& a = logits.data();
+    detail::require_alike(maximum.data(), a, X::rank - 1, "cross_entropy_parts: there is not one maximum a row");
+    detail::require_alike(labels.data(), a, X::rank - 1, "cross_entropy_parts: there is not one label a row");
     const index_set held = held_indices(X::layout_type::value, X::rank - 1, a.global[X::rank - 1], c.mesh.size, c.coordinate);
     return result(runtime::cross_entropy_parts(c, a, maximum.data(), labels.data(), held.count == 0 ? a.global[X::rank - 1] : held.range[0].begin,
                                                verdict::value.out));
@@ -85,8 +89,10 @@ template <class P, class Labels>
 auto cross_entropy_sum(context& c, const P& parts, const Labels& labels, double factor) {
   using verdict = detail::sum_verdict<P>;
   using result = detail::result_t<typename P::element, extents<1>, typename P::mesh, verdict>;
-  if constexpr (detail::accept<typename P::mesh, verdict, P>() &&
+  constexpr bool fits = check::elements_agree<std::is_same_v<typename Labels::element, std::int64_t>, Labels, P>::ok;
+  if constexpr (fits && detail::accept<typename P::mesh, verdict, P>() &&
                 check::side_inputs_lie_as_their_rows<(!verdict::value.ok() || detail::goes_with<P, Labels, 1>(P::rank - 1)), Labels, P>::ok) {
+    detail::require_alike(labels.data(), parts.data(), P::rank - 1, "cross_entropy_sum: there is not one label a row", 1);
     return result(runtime::cross_entropy_sum(c, parts.data(), labels.data(), factor, verdict::value.out));
   } else {
     return result{};
@@ -105,10 +111,12 @@ auto balance(context& c, const S& statistics, double rows) {
   }
 }
 
-/// Runs the tape from a loss: a scalar that is Partial or Invariant on every axis, so that its gradient is 1 on every rank.
+/// Runs the tape from a loss [1]: Partial or Invariant on every axis, so that its gradient is 1 on every rank.
 template <class E, class X, class L>
 void backward(context& c, const tensor<E, X, L>& loss) {
-  if constexpr (check::a_loss_is_partial_or_invariant<detail::loss_is_reduced_or_pending<L>(), tensor<E, X, L>>::ok) {
+  if constexpr (check::a_loss_is_partial_or_invariant<detail::loss_is_reduced_or_pending<L>(), tensor<E, X, L>>::ok &&
+                check::extents_agree<detail::extents_compatible<X, extents<1>>(), tensor<E, X, L>, extents<1>>::ok) {
+    detail::require_extents(loss.data().local.size() == 1, "backward: a loss is one number");
     const std::shared_ptr<gradient_slot>& slot = loss.data().gradient;
     if (slot == nullptr || c.recording == nullptr) throw std::logic_error("plait: backward from a value that no recorded op produced");
     if (c.recording->size() == 0) throw std::logic_error("plait: the tape is empty: its backward has run, or nothing was recorded");

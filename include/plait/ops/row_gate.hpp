@@ -20,6 +20,7 @@ auto gate_rows(context& c, const X& x, const G& gate) {
                         check::extents_agree<compatible(detail::last_extent<G>, 1), X, G>::ok;
   if constexpr (fits && detail::accept<typename X::mesh, verdict, X, G>()) {
     detail::require_extents(gate.data().global[G::rank - 1] == 1, "gate_rows: the gate has one number a row");
+    detail::require_alike(x.data(), gate.data(), X::rank - 1, "gate_rows: the operands have unlike rows");
     return result(runtime::gate_rows(c, x.data(), gate.data(), verdict::value.out));
   } else {
     return result(x.data());

@@ -2,6 +2,7 @@
 // The typed tensor: a thin shell over an array. Its type says element, global extents and layout; ops are chosen and checked on
 // that, then work on the array.
 #include <cstdint>
+#include <stdexcept>
 
 #include "plait/core/check.hpp"
 #include "plait/runtime/array.hpp"
@@ -65,7 +66,12 @@ class tensor : public sharded<Element, Extents, Layout> {
                         check::operands_share_one_mesh<one_mesh, OtherLayout, Layout>::ok &&
                         check::the_layout_is_the_one_wanted<(!one_mesh || OtherLayout::value == Layout::value), OtherLayout, Layout>::ok &&
                         check::extents_agree<detail::extents_compatible<OtherExtents, Extents>(), OtherExtents, Extents>::ok;
-    if constexpr (ok) array_ = other.data();
+    if constexpr (ok) {
+      for (int d = 0; d < rank; ++d)  // an extent that was known at run time only becomes one that the type states
+        if (Extents::value[d] != dyn && OtherExtents::value[d] == dyn && other.data().global[d] != Extents::value[d])
+          throw std::invalid_argument("plait[extent-mismatch]: a tensor's extent is not the one that its new type states");
+      array_ = other.data();
+    }
   }
 
   array& data() { return array_; }

@@ -29,7 +29,16 @@ inline std::array<std::int64_t, max_rank> with_width(const std::int64_t* extent,
 /// sinks [heads]: one logit a head more in the softmax; null: none.
 inline array attention(context& c, const array& q, const array& k, const array& v, const array& segment_start, double scale,
                        const array* sinks, const layout_value& layout) {
-  if (q.global[3] != k.global[3]) throw std::invalid_argument("plait[extent-mismatch]: attention: keys are not as wide as queries");
+  const auto require = [](bool ok, const char* what) {
+    if (!ok) throw std::invalid_argument(std::string("plait[extent-mismatch]: attention: ") + what);
+  };
+  require(q.global[3] == k.global[3], "keys are not as wide as queries");
+  require(q.global[0] == k.global[0] && q.global[1] <= k.global[1], "queries and keys are of unlike rows");
+  require(k.global[0] == v.global[0] && k.global[1] == v.global[1] && k.global[2] == v.global[2], "there is not one value a key");
+  require(k.global[0] == segment_start.global[0] && k.global[1] == segment_start.global[1], "segments are of other positions than keys");
+  // Each key head serves a group of queries' heads, and the groups of a rank must be its own keys'.
+  const std::int64_t group = k.global[2] > 0 ? q.global[2] / k.global[2] : 0;
+  require(group * k.global[2] == q.global[2] && group * k.local.extent[2] == q.local.extent[2], "a rank's keys are not those of its queries' heads");
   array y = make_array(c, q.type(), q.rank(), with_width(q.local.extent, v).data(), with_width(q.global, v).data(), layout);
   const std::int64_t rows[3] = {q.local.extent[0], q.local.extent[2], q.local.extent[1]};
   array lse = make_array(c, statistic_of(q.type()), 3, rows, rows, layout);
