@@ -99,5 +99,8 @@ TEST_CASE("experts: other tokens, another number of experts") {
     REFUSED(grouped_linear(c, rows, ones(c, 5, 8, 8)), "another number of experts");
     REFUSED(combine(c, rows, route(c, ones(c, 7, 4), 2, {}), x), "other tokens were routed");
     CHECK(combine(c, grouped_linear(c, rows, w), routed, x).extent(0) == 6);
+    // Rows weighted when they were dispatched are not weighted again: either way a token is the sum of its scores, here 1/4 each.
+    const auto before = combine(c, dispatch(c, x, routed, w, true), routed, x), after = combine(c, rows, routed, x);
+    for (std::int64_t i = 0; i < 6 * 8; ++i) CHECK((before.local()[i] == 0.5f && after.local()[i] == 0.5f));
   });
 }

@@ -343,7 +343,7 @@ class decoder {
     const auto risen = with_expert_bias<Number, traits::expert_up_bias>(c, project_experts<transposed>(c, rows, up), l);
     const auto gated_rows = gated<traits::paired_gate>(c, risen, config_->gate);
     const auto fallen = with_expert_bias<Number, traits::expert_down_bias>(c, project_experts<transposed>(c, gated_rows, down), l);
-    const auto combined = combine(c, to_tokens(c, fallen), routed, h, !config_->weighs_inputs);
+    const auto combined = combine(c, to_tokens(c, fallen), routed, h);
     const auto y = with_shared_expert<Number>(c, h, combined, l);
     const std::int64_t two[2] = {t.input->rows, t.input->columns};
     const auto valid = constant<typename H::layout_type, std::uint8_t, extents<dyn, dyn>>(c, t.input->valid.data(), two);

@@ -35,7 +35,7 @@ auto to_experts(context& c, const dispatched<X, Experts, Tokens>& d) {
     const std::uint32_t mask = runtime::exchange_mask(c, X::layout_type::value, verdict::target);
     const auto e = mask == 0 ? nullptr : runtime::count_rows(c, d.offsets, Experts::value, mask);
     return result{typename result::rows_type(runtime::exchange(c, d.rows.data(), e, verdict::target)), e ? e->expert_offsets : d.offsets,
-                  d.slot_of_pair, e};
+                  d.slot_of_pair, d.weighted, e};
   }
 }
 
@@ -49,7 +49,7 @@ auto to_tokens(context& c, const dispatched<X, Experts, Tokens>& d) {
   } else {
     const auto& e = d.exchange;
     return result{typename result::rows_type(runtime::exchange(c, d.rows.data(), e, verdict::target)), e ? e->token_offsets : d.offsets,
-                  d.slot_of_pair, e};
+                  d.slot_of_pair, d.weighted, e};
   }
 }
 

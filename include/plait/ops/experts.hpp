@@ -101,6 +101,7 @@ struct dispatched {
   using rows_type = Rows;
   Rows rows;
   array offsets, slot_of_pair;
+  bool weighted = false;  // the rows carry their scores already
   std::shared_ptr<const runtime::row_exchange> exchange{};  // how rows were sent to their experts' ranks (ops/exchange.hpp), if they were
 };
 
@@ -108,7 +109,7 @@ namespace detail {
 /// Other rows in the same slots.
 template <class Y, class X, class Experts, class Tokens>
 dispatched<Y, Experts, Tokens> with_rows(const dispatched<X, Experts, Tokens>& d, Y rows) {
-  return {std::move(rows), d.offsets, d.slot_of_pair, d.exchange};
+  return {std::move(rows), d.offsets, d.slot_of_pair, d.weighted, d.exchange};
 }
 /// Are the experts of two weights (dim 0) cut by the same axes in the same order?
 template <class Experts, class Weight>
@@ -133,7 +134,7 @@ constexpr bool same_tokens() {
 }  // namespace detail
 
 /// Picks the rows for the experts whose weight w [E, ...] this rank holds; where tokens and experts are cut over the same axes, the rows
-/// for all experts, which to_experts then sends. Weighted: times their scores.
+/// for all experts, which to_experts then sends. Weighted: times their scores, which combine then leaves out.
 template <class X, class R, class W>
 auto dispatch(context& c, const X& x, const R& routed, const W& w, bool weighted = false) {
   using verdict = detail::dispatch_verdict<X, W>;
@@ -148,7 +149,7 @@ auto dispatch(context& c, const X& x, const R& routed, const W& w, bool weighted
     const index_set held = held_indices(W::layout_type::value, 0, weight.global[0], c.mesh.size, c.coordinate);
     runtime::dispatch_arrays d = runtime::dispatch(c, x.data(), routed.arrays.ids, weighted ? &routed.arrays.scores : nullptr,
                                                    sends || held.count == 0 ? 0 : held.range[0].begin, sends ? weight.global[0] : weight.local.extent[0], verdict::value.out);
-    return result{rows(std::move(d.rows)), std::move(d.offsets), std::move(d.slot_of_pair), nullptr};
+    return result{rows(std::move(d.rows)), std::move(d.offsets), std::move(d.slot_of_pair), weighted, nullptr};
   } else {
     return result{};
   }
@@ -200,9 +201,9 @@ auto gated(context& c, const dispatched<X, Experts, Tokens>& d, const gated_opti
   return detail::with_rows(d, gated<Paired>(c, d.rows, options));
 }
 
-/// Weights each row by its score, unless that was done before, and sums the k rows of a token. `like` gives the tokens' extents.
+/// Weights each row by its score, unless dispatch did, and sums the k rows of a token. `like` gives the tokens' extents.
 template <class X, class Experts, class Tokens, class R, class Like>
-auto combine(context& c, const dispatched<X, Experts, Tokens>& d, const R& routed, const Like& like, bool weighted = true) {
+auto combine(context& c, const dispatched<X, Experts, Tokens>& d, const R& routed, const Like& like) {
   using verdict = detail::combine_verdict<X, R>;
   using result = detail::result_t<typename X::element, typename detail::replace_last<typename Like::extents_type, X::extents_type::value[1]>::type,
                                   typename X::mesh, verdict>;
@@ -212,7 +213,7 @@ auto combine(context& c, const dispatched<X, Experts, Tokens>& d, const R& route
     const array& scores = routed.arrays.scores;
     detail::require_extents(scores.local.size() == d.slot_of_pair.local.size() && scores.local.rows() == like.data().local.rows(),
                             "combine: other tokens were routed than were dispatched");
-    return result(runtime::combine(c, d.rows.data(), weighted ? scores : runtime::ones_like(c, scores), d.slot_of_pair, like.data(), verdict::value.out));
+    return result(runtime::combine(c, d.rows.data(), d.weighted ? runtime::ones_like(c, scores) : scores, d.slot_of_pair, like.data(), verdict::value.out));
   } else {
     return result{};
   }
