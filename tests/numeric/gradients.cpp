@@ -66,6 +66,31 @@ TEST_CASE("a weight that is also a residual, and a value added to itself") {
   });
 }
 
+TEST_CASE("a gradient that is looked at on the way still goes on") {
+  run_ranks<node>(test_backend(), [](context& c) {
+    tape recorded;
+    const scoped_value<tape*> recording(c.recording, &recorded);
+    const square w = leaf(c, {1, 2, 3, 4});
+    const square between = with_gradient(scale(c, w, 3));
+    run_back(c, scale(c, between, 2));
+    CHECK(values_of(c, between) == std::vector<double>{2, 2, 2, 2});
+    CHECK(values_of(c, w) == std::vector<double>{6, 6, 6, 6});
+  });
+}
+
+TEST_CASE("a tensor that was moved from is empty") {
+  run_ranks<node>(test_backend(), [](context& c) {
+    square x = leaf(c, {1, 2, 3, 4});
+    const square w = leaf(c, {1, 0, 0, 1}), taken = std::move(x);
+    CHECK(taken.data().gradient != nullptr);
+    CHECK(x.local() == nullptr);
+    CHECK_THROWS_WITH(linear(c, x, w), doctest::Contains("plait[extent-mismatch]"));
+    square y = leaf(c, {1, 2, 3, 4});
+    enter<layout<node>>(c, std::move(y));
+    CHECK(y.local() == nullptr);
+  });
+}
+
 TEST_CASE("backward twice over one tape is refused") {
   run_ranks<node>(test_backend(), [](context& c) {
     tape recorded;

@@ -7,9 +7,11 @@
 #include "plait/ops/attention.hpp"
 #include "plait/ops/constant.hpp"
 #include "plait/ops/experts.hpp"
+#include "plait/ops/heads.hpp"
 #include "plait/ops/leaf.hpp"
 #include "plait/ops/loss.hpp"
 #include "plait/ops/row_gate.hpp"
+#include "plait/train/store_builder.hpp"
 #include "support/cpu_backend.hpp"
 
 using namespace plait;
@@ -34,6 +36,33 @@ auto ones(context& c, Sizes... sizes) {
 template <class Body>
 void on_one_rank(Body body) {
   run_ranks({1, {1}}, test_backend(), body);
+}
+
+/// A model of one weight, stored in pieces over the ranks.
+struct single : axis<1> {};
+struct ranks : mesh<only_axis, single> {};
+struct model {
+  static constexpr parameter parameters[] = {{"a.weight", {4, 4}}};
+};
+struct stored_in_pieces : plan<ranks, parameters<rule<"a", replicated<single>>>, activations<>, everywhere<fsdp<only_axis>>> {};
+constexpr int unit_of_a = 1;  // 0 is the embedding's
+template <class Body>
+void with_store(Body body) {
+  run_ranks({2, {2, 1}}, test_backend(), [&](context& c) {
+    parameter_store store;
+    build_store(c, store, table_of<stored_in_pieces, model>(), {});
+    for (parameter_slot& s : store.slots) c.ops->fill(c.exec, s.master, 1.0);
+    store.zero_gradients(c);
+    const std::vector<float> values(16, 1.0f);
+    tape recorded;
+    body(c, store, weight<stored_in_pieces, model, "a.weight">(store), constant<layout<ranks>, float, extents<4, 4>>(c, values.data()), recorded);
+    c.recording = nullptr;
+  });
+}
+template <class Y>
+void run_back(context& c, const Y& y) {
+  detail::contribute(c, y.data().gradient, [&](view one) { c.ops->fill(c.exec, one, 1.0); });
+  std::exchange(c.recording, nullptr)->backward(c);
 }
 #define REFUSED(expression, text) CHECK_THROWS_WITH(static_cast<void>(expression), doctest::Contains(text))
 }  // namespace
@@ -102,5 +131,31 @@ TEST_CASE("experts: other tokens, another number of experts") {
     // Rows weighted when they were dispatched are not weighted again: either way a token is the sum of its scores, here 1/4 each.
     const auto before = combine(c, dispatch(c, x, routed, w, true), routed, x), after = combine(c, rows, routed, x);
     for (std::int64_t i = 0; i < 6 * 8; ++i) CHECK((before.local()[i] == 0.5f && after.local()[i] == 0.5f));
+  });
+}
+
+TEST_CASE("a parameter is an operand like others, in its unit") {
+  with_store([](context& c, parameter_store& store, const auto& w, const auto& x, tape& recorded) {
+    REFUSED(linear(c, x, w), "outside of its unit");
+    c.recording = &recorded;
+    store.enter_unit(c, unit_of_a, -1);
+    const auto half = scale(c, add(c, w, scale(c, w, 3)), 0.5);
+    const auto y = linear(c, rms_norm(c, join_columns(c, split_columns(c, w, 1).left, split_columns(c, w, 1).right), 0), half);
+    CHECK(*y.local() == 8.0f);
+    store.leave_unit(c, unit_of_a, -1);
+    run_back(c, y);
+    store.synchronise_gradients(c);
+    // By the second operand 2 * 4 rows of ones, over 2 ranks; by the first nothing, since a row of equal numbers stays normal.
+    for (std::int64_t i = 0; i < 8; ++i) CHECK(store.slots[0].accumulated.as<float>()[i] == doctest::Approx(16));
+    REFUSED(scale(c, w, 2), "outside of its unit");
+  });
+}
+
+TEST_CASE("a unit entered without a tape does not lose its gradients in silence") {
+  with_store([](context& c, parameter_store& store, const auto& w, const auto& x, tape& recorded) {
+    store.enter_unit(c, unit_of_a, -1);
+    c.recording = &recorded;
+    run_back(c, linear(c, x, w));
+    REFUSED(store.synchronise_gradients(c), "context::recording before enter_unit");
   });
 }

@@ -5,10 +5,10 @@
 
 namespace plait::inline v0_1 {
 
-/// x as a leaf whose gradient is wanted. Copies of a tensor share its gradient.
+/// x as a value whose gradient is wanted: a leaf, or one that has a gradient on its way, which it keeps. Copies share it.
 template <class X>
 X with_gradient(X x) {
-  detail::track(x.data());
+  if (x.data().gradient == nullptr) detail::track(x.data());
   return x;
 }
 

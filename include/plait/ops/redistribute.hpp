@@ -57,17 +57,8 @@ template <class X>
 class pending {
  public:
   pending(context& c, const array& from, const layout_value& to)
-      : source_(from), to_(to), transfer_(c, from.local, from.memory, from.global, from.layout, to) {}
-  X wait(context& c) {
-    transfer_.finish(c);
-    array y = source_;
-    y.local = transfer_.local();
-    y.memory = transfer_.memory();
-    y.layout = to_;
-    y.gradient = nullptr;
-    detail::record_adjoint(c, source_, y);
-    return X(std::move(y));
-  }
+      : source_(from), to_(to), transfer_(runtime::start_redistribute(c, from, to)) {}
+  X wait(context& c) { return X(runtime::finish_redistribute(c, source_, transfer_, to_)); }
 
  private:
   array source_;
@@ -95,7 +86,8 @@ tensor<E, X, Target> enter(context& c, tensor<E, X, L>&& x) {
     return true;
   }();
   if constexpr (check::a_value_enters_a_region_once<enters_now, tensor<E, X, L>, Target>::ok) {
-    return redistribute<Target>(c, x);
+    const tensor<E, X, L> given = std::move(x);
+    return redistribute<Target>(c, given);
   } else {
     return detail::blank<E, X, Target>(x.data());
   }

@@ -2,6 +2,7 @@
 // A tensor at run time, without its types: a local view, the global extents, the layout value, a gradient slot. The typed shell is
 // ops/tensor.hpp.
 #include <memory>
+#include <stdexcept>
 #include <utility>
 
 #include "plait/runtime/context.hpp"
@@ -35,10 +36,27 @@ struct array {
   std::shared_ptr<gradient_slot> gradient;  // null: no gradient wanted
   std::shared_ptr<gathered_cell> cell;      // parameters: where the data are now (`local.data` and `memory` are null then)
 
+  array() = default;
+  array(const array&) = default;
+  array& operator=(const array&) = default;
+  /// What was moved from is empty: memory that went elsewhere is not read through it, without its gradient.
+  array(array&& other) noexcept : array(static_cast<const array&>(other)) {
+    const array empty;
+    other = empty;
+  }
+  array& operator=(array&& other) noexcept {
+    array taken(std::move(other));
+    return *this = static_cast<const array&>(taken);
+  }
+  ~array() = default;
+
   /// The local view as it is now.
   view now() const {
     view v = local;
-    if (cell != nullptr) v.data = cell->data;
+    if (cell == nullptr) return v;
+    v.data = cell->data;
+    if (v.data == nullptr && v.size() > 0)
+      throw std::logic_error("plait: a parameter is read outside of its unit; its weights are there between enter_unit and leave_unit");
     return v;
   }
   dtype type() const { return local.type; }

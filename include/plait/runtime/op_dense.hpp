@@ -26,7 +26,7 @@ inline array linear(context& c, const array& x, const array& w, const layout_val
   local[x.rank() - 1] = w.local.extent[0];
   global[x.rank() - 1] = w.global[0];
   array y = make_array(c, x.type(), x.rank(), local, global, layout);
-  c.ops->matmul(c.exec, matrix(x.local), false, w.now(), true, matrix(y.local), false);
+  c.ops->matmul(c.exec, matrix(x.now()), false, w.now(), true, matrix(y.local), false);
   if (!wants_gradient(c, x) && !wants_gradient(c, w)) return y;
   track(y);
   c.recording->push([x, w, dy = y.gradient](context& b) {
@@ -34,14 +34,14 @@ inline array linear(context& c, const array& x, const array& w, const layout_val
     contribute(b, x.gradient, [&](view dx) { b.ops->matmul(b.exec, matrix(dy->local), false, w.now(), false, matrix(dx), false); });
     if (w.gradient == nullptr) return;
     const auto [dw, add] = addend(b, *w.gradient);
-    b.ops->matmul(b.exec, matrix(dy->local), true, matrix(x.local), false, dw, add);
+    b.ops->matmul(b.exec, matrix(dy->local), true, matrix(x.now()), false, dw, add);
   });
   return y;
 }
 
 inline array bias_add(context& c, const array& x, const array& bias, const layout_value& layout) {
   array y = make_array(c, x.type(), x.rank(), x.local.extent, x.global, layout);
-  c.ops->bias_add(c.exec, matrix(x.local), bias.now(), matrix(y.local));
+  c.ops->bias_add(c.exec, matrix(x.now()), bias.now(), matrix(y.local));
   if (!wants_gradient(c, x) && !wants_gradient(c, bias)) return y;
   track(y);
   c.recording->push([x_slot = x.gradient, bias_slot = bias.gradient, dy = y.gradient](context& b) {
@@ -54,7 +54,7 @@ inline array bias_add(context& c, const array& x, const array& bias, const layou
 
 inline array add(context& c, const array& x, const array& z, const layout_value& layout) {
   array y = make_array(c, x.type(), x.rank(), x.local.extent, x.global, layout);
-  c.ops->add(c.exec, x.local, z.local, y.local);
+  c.ops->add(c.exec, x.now(), z.now(), y.local);
   if (!wants_gradient(c, x) && !wants_gradient(c, z)) return y;
   track(y);
   c.recording->push([x_slot = x.gradient, z_slot = z.gradient, dy = y.gradient](context& b) {
@@ -68,7 +68,7 @@ inline array add(context& c, const array& x, const array& z, const layout_value&
 /// y = factor * x.
 inline array scale(context& c, const array& x, double factor) {
   array y = make_array(c, x.type(), x.rank(), x.local.extent, x.global, x.layout);
-  c.ops->copy(c.exec, y.local.data, x.local.data, x.local.bytes());
+  c.ops->copy(c.exec, y.local.data, x.now().data, x.local.bytes());
   c.ops->scale(c.exec, y.local, factor);
   if (!wants_gradient(c, x)) return y;
   track(y);
@@ -98,18 +98,18 @@ inline array rms_norm(context& c, const array& x, const array& w, double epsilon
   array y = make_array(c, x.type(), x.rank(), x.local.extent, x.global, layout);
   const std::int64_t rows[1] = {x.local.rows()};
   array inverse = make_array(c, statistic_of(x.type()), 1, rows, rows, layout);
-  c.ops->rms_norm(c.exec, matrix(x.local), w.now(), epsilon, matrix(y.local), inverse.local);
+  c.ops->rms_norm(c.exec, matrix(x.now()), w.now(), epsilon, matrix(y.local), inverse.local);
   if (!wants_gradient(c, x) && !wants_gradient(c, w)) return y;
   track(y);
   c.recording->push([x, w, inverse, dy = y.gradient](context& b) {
     if (!dy->filled) return;
     const view dweight = w.gradient != nullptr ? accumulator(b, *w.gradient) : view{};
     if (x.gradient == nullptr) {
-      b.ops->rms_norm_gradient(b.exec, matrix(x.local), w.now(), inverse.local, matrix(dy->local), view{}, dweight);
+      b.ops->rms_norm_gradient(b.exec, matrix(x.now()), w.now(), inverse.local, matrix(dy->local), view{}, dweight);
       return;
     }
     contribute(b, x.gradient, [&](view dx) {
-      b.ops->rms_norm_gradient(b.exec, matrix(x.local), w.now(), inverse.local, matrix(dy->local), matrix(dx), dweight);
+      b.ops->rms_norm_gradient(b.exec, matrix(x.now()), w.now(), inverse.local, matrix(dy->local), matrix(dx), dweight);
     });
   });
   return y;
@@ -118,7 +118,7 @@ inline array rms_norm(context& c, const array& x, const array& w, double epsilon
 /// Each row of the last dim minus its mean.
 inline array centre_rows(context& c, const array& x, const layout_value& layout) {
   array y = make_array(c, x.type(), x.rank(), x.local.extent, x.global, layout);
-  c.ops->centre_rows(c.exec, matrix(x.local), matrix(y.local));
+  c.ops->centre_rows(c.exec, matrix(x.now()), matrix(y.local));
   if (!wants_gradient(c, x)) return y;
   track(y);
   c.recording->push([x_slot = x.gradient, dy = y.gradient](context& b) {
@@ -169,14 +169,14 @@ inline array embedding(context& c, const array& ids, const array& learning_ids, 
 
 inline array gate_rows(context& c, const array& x, const array& gate, const layout_value& layout) {
   array y = make_array(c, x.type(), x.rank(), x.local.extent, x.global, layout);
-  c.ops->gate_rows(c.exec, matrix(x.local), matrix(gate.local), matrix(y.local));
+  c.ops->gate_rows(c.exec, matrix(x.now()), matrix(gate.now()), matrix(y.local));
   if (!wants_gradient(c, x) && !wants_gradient(c, gate)) return y;
   track(y);
   c.recording->push([x, gate, dy = y.gradient](context& b) {
     if (!dy->filled) return;
     std::shared_ptr<buffer> x_memory, gate_memory;
     const view dx = detail::allocate(b, x.local, x_memory), dgate = detail::allocate(b, gate.local, gate_memory);
-    b.ops->gate_rows_gradient(b.exec, matrix(x.local), matrix(gate.local), matrix(dy->local), matrix(dx), matrix(dgate));
+    b.ops->gate_rows_gradient(b.exec, matrix(x.now()), matrix(gate.now()), matrix(dy->local), matrix(dx), matrix(dgate));
     contribute(b, x.gradient, dx, x_memory);
     contribute(b, gate.gradient, dgate, gate_memory);
   });
@@ -190,26 +190,26 @@ inline array swiglu(context& c, const array& packed, const gated_options& option
   local[last] /= 2;
   global[last] /= 2;
   array y = make_array(c, packed.type(), packed.rank(), local, global, layout);
-  c.ops->swiglu(c.exec, matrix(packed.local), options, matrix(y.local));
+  c.ops->swiglu(c.exec, matrix(packed.now()), options, matrix(y.local));
   if (!wants_gradient(c, packed)) return y;
   track(y);
   c.recording->push([packed, options, dy = y.gradient](context& b) {
     if (!dy->filled) return;
-    contribute(b, packed.gradient, [&](view d) { b.ops->swiglu_gradient(b.exec, matrix(packed.local), matrix(dy->local), options, matrix(d)); });
+    contribute(b, packed.gradient, [&](view d) { b.ops->swiglu_gradient(b.exec, matrix(packed.now()), matrix(dy->local), options, matrix(d)); });
   });
   return y;
 }
 
 inline array swiglu(context& c, const array& gate, const array& up, const layout_value& layout) {
   array y = make_array(c, gate.type(), gate.rank(), gate.local.extent, gate.global, layout);
-  c.ops->swiglu_pair(c.exec, matrix(gate.local), matrix(up.local), matrix(y.local));
+  c.ops->swiglu_pair(c.exec, matrix(gate.now()), matrix(up.now()), matrix(y.local));
   if (!wants_gradient(c, gate) && !wants_gradient(c, up)) return y;
   track(y);
   c.recording->push([gate, up, dy = y.gradient](context& b) {
     if (!dy->filled) return;
     std::shared_ptr<buffer> gate_memory, up_memory;
     const view dgate = detail::allocate(b, gate.local, gate_memory), dup = detail::allocate(b, up.local, up_memory);
-    b.ops->swiglu_pair_gradient(b.exec, matrix(gate.local), matrix(up.local), matrix(dy->local), matrix(dgate), matrix(dup));
+    b.ops->swiglu_pair_gradient(b.exec, matrix(gate.now()), matrix(up.now()), matrix(dy->local), matrix(dgate), matrix(dup));
     contribute(b, gate.gradient, dgate, gate_memory);
     contribute(b, up.gradient, dup, up_memory);
   });

@@ -18,7 +18,7 @@ inline array_pair split_columns(context& c, const array& x, std::int64_t columns
   y.left = make_array(c, x.type(), x.rank(), local, global, layout);
   local[last] = global[last] = x.global[last] - columns;
   y.right = make_array(c, x.type(), x.rank(), local, global, layout);
-  c.ops->split_columns(c.exec, x.local, y.left.local, y.right.local);
+  c.ops->split_columns(c.exec, x.now(), y.left.local, y.right.local);
   if (!wants_gradient(c, x)) return y;
   track(y.left);
   track(y.right);
@@ -37,7 +37,7 @@ inline array join_columns(context& c, const array& x, const array& z, const layo
   for (int d = 0; d < last; ++d) local[d] = x.local.extent[d], global[d] = x.global[d];
   local[last] = global[last] = x.global[last] + z.global[last];
   array y = make_array(c, x.type(), x.rank(), local, global, layout);
-  c.ops->join_columns(c.exec, x.local, z.local, y.local);
+  c.ops->join_columns(c.exec, x.now(), z.now(), y.local);
   if (!wants_gradient(c, x) && !wants_gradient(c, z)) return y;
   track(y);
   c.recording->push([x_slot = x.gradient, z_slot = z.gradient, dy = y.gradient](context& b) {
@@ -76,7 +76,7 @@ inline array repeat_heads(context& c, const array& x, std::int64_t heads, const 
   local[at] = own;
   global[at] = heads;
   array y = make_array(c, x.type(), x.rank(), local, global, layout);
-  c.ops->repeat_heads(c.exec, by_heads(x.local), first, times, by_heads(y.local));
+  c.ops->repeat_heads(c.exec, by_heads(x.now()), first, times, by_heads(y.local));
   if (!wants_gradient(c, x)) return y;
   track(y);
   c.recording->push([x_slot = x.gradient, dy = y.gradient, first, times](context& b) {

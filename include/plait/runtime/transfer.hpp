@@ -368,18 +368,26 @@ inline void record_adjoint(context& c, const array& x, array& y) {
 
 namespace runtime {
 
-inline array redistribute(context& c, const array& x, const layout_value& to) {
+inline detail::transfer start_redistribute(context& c, const array& x, const layout_value& to) {
+  return detail::transfer(c, x.now(), x.cell != nullptr ? x.cell->memory : x.memory, x.global, x.layout, to);
+}
+/// What x has become when its transfer has ended.
+inline array finish_redistribute(context& c, const array& x, detail::transfer& t, const layout_value& to) {
+  t.finish(c);
   array y = x;
   y.layout = to;
   y.gradient = nullptr;
-  if (x.cell != nullptr) y.local = x.now(), y.memory = x.cell->memory;
-  detail::move_layout(c, y.local, y.memory, x.global, x.layout, to);
-  if (x.cell != nullptr) {
-    if (y.local.data == x.cell->data) y.local = x.local, y.memory = nullptr;  // still the parameter's memory, which comes and goes
-    else y.cell = nullptr;
+  if (x.cell == nullptr || t.local().data != x.cell->data) {  // else it is still the parameter's memory, which comes and goes
+    y.local = t.local();
+    y.memory = t.memory();
+    y.cell = nullptr;
   }
   detail::record_adjoint(c, x, y);
   return y;
+}
+inline array redistribute(context& c, const array& x, const layout_value& to) {
+  detail::transfer t = start_redistribute(c, x, to);
+  return finish_redistribute(c, x, t, to);
 }
 
 }  // namespace runtime

@@ -147,6 +147,9 @@ class parameter_store {
   void synchronise_gradients(context& c) {
     named_scope scope(c, "gradients");
     c.layer = -1;
+    for (const parameter_slot& s : slots)
+      if (s.trained && s.gradient->filled)
+        throw std::logic_error("plait: the gradient of " + s.name + " was not reduced over its unit's ranks: set context::recording before enter_unit");
     for (parameter_slot& s : slots)
       if (s.trained && std::exchange(s.gradient->fresh, false)) c.ops->fill(c.exec, s.accumulated, 0.0);  // no op reached it
     std::vector<std::uint32_t> masks;
