@@ -15,6 +15,12 @@ struct an_axis_is_used_once {
   static constexpr bool ok = Ok;
 };
 template <bool Ok, class... Context>
+struct a_named_dim_is_there {
+  static_assert(Ok, "plait[no-such-dim]: a dim is named here that the tensor does not have; dims count from 0, and from the end "
+                    "(negative) only in styles and in rows of a parameter table");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
 struct axes_share_no_ranks {
   static_assert(Ok, "plait[axes-overlap]: these axes share ranks; one layout may use only one of them");
   static constexpr bool ok = Ok;

@@ -320,7 +320,8 @@ struct slot_layout {
   static_assert(check::every_axis_is_in_the_mesh<(X::mesh::template mask<typename Style::axis> >> 31) == 0, typename Style::axis, X>::ok);
   static constexpr layout_value value =
       with_axis<typename X::mesh, typename Style::axis>(X::layout_type::value, Slot::value.resolved(X::rank));
-  static constexpr layout_code code = encode(value);
+  static_assert(check::a_named_dim_is_there<value.fits_rank(X::rank), Style, X>::ok);
+  static constexpr layout_code code = encode(value.fits_rank(X::rank) ? value : layout_value{value.atoms});
   using type = layout_of_code_t<typename X::mesh, code.places, code.order>;
 };
 

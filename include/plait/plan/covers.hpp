@@ -19,6 +19,7 @@ struct coverage {
   int row_with[16] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};  // first row with each plan_error
   int unused_rule = -1;
   int uncovered_point = -1, ambiguous_point = -1, unused_point_rule = -1;
+  int beyond_row = -1, beyond_point = -1;  // that name a dim which is not there
   int lonely_router = -1, misplaced_router = -1;
   int tied_mismatch = -1;
 };
@@ -64,12 +65,15 @@ constexpr coverage examine() {
     }
   for (int r = Plan::rules - 1; r >= 0; --r)
     if (!used[r]) c.unused_rule = r;
+  for (int r = table::rows - 1; r >= 0; --r)
+    if (Model::parameters[r].unit_dim >= Model::parameters[r].rank || Model::parameters[r].packed_dim >= Model::parameters[r].rank) c.beyond_row = r;
   if constexpr (requires { Model::activations; }) {
     bool point_used[Plan::points + 1] = {};
     for (int column = 0; column <= table::numbers.count; ++column)
       for (int p = 0; p < activation_count<Model>; ++p) {
         const int r = resolve_point<Plan, Model>(p, column == 0 ? -1 : table::numbers.number[column - 1]);
         if (r >= 0) point_used[r] = true;
+        if (r >= 0 && c.beyond_point < 0 && !Plan::point_layout[r].fits_rank(Model::activations[p].rank)) c.beyond_point = p;
         if (r == -1 && c.uncovered_point < 0) c.uncovered_point = p;
         if (r == -2 && c.ambiguous_point < 0) c.ambiguous_point = p;
       }
@@ -126,6 +130,8 @@ struct verdict {
       check::every_rule_matches_a_row<(!each_has_one_rule || c.unused_rule < 0), Model, plan_rule<Plan, c.unused_rule>>::ok &&
       check::every_rule_matches_a_row<(!each_has_one_rule || c.unused_point_rule < 0), Model, plan_rule<Plan, c.unused_point_rule>>::ok &&
       check::every_activation_point_has_a_rule<(c.uncovered_point < 0), Plan, activation_row<Model, c.uncovered_point>>::ok &&
+      check::a_named_dim_is_there<(c.beyond_row < 0), Model, parameter_row<Model, c.beyond_row>>::ok &&
+      check::a_named_dim_is_there<(c.beyond_point < 0), Plan, activation_row<Model, c.beyond_point>>::ok &&
       check::parameters_take_parameter_styles<row(e::activation_style) < 0, Plan, at<e::activation_style>>::ok &&
       check::every_axis_is_in_the_mesh<row(e::axis_not_in_mesh) < 0, Plan, at<e::axis_not_in_mesh>>::ok &&
       check::a_style_fits_the_rank_of_its_parameter<row(e::axis_cuts_twice) < 0, Plan, at<e::axis_cuts_twice>>::ok &&

@@ -24,12 +24,12 @@ struct shape {
     for (int s : sizes) extent[rank++] = s;
   }
 };
-/// Dim `dim` consists of indivisible units of `size` (a head is one).
+/// Dim `dim` (negative: from the end) consists of indivisible units of `size` (a head is one).
 struct unit {
   int dim = -1, size = 1;
   constexpr unit(int d, int s) : dim(d), size(s) {}
 };
-/// Dim `dim` holds `sections` tensors one after the other (gate | up).
+/// Dim `dim` (negative: from the end) holds `sections` tensors one after the other (gate | up).
 struct packed {
   int dim = -1, sections = 1;
   constexpr packed(int d, int s) : dim(d), sections(s) {}
@@ -69,8 +69,9 @@ struct parameter {
   }
 
  private:
-  constexpr void set(unit u) { unit_dim = u.dim, unit_size = u.size; }
-  constexpr void set(packed p) { packed_dim = p.dim, sections = p.sections; }
+  constexpr int from_end(int dim) const { return dim >= 0 ? dim : dim + rank >= 0 ? dim + rank : rank; }  // rank: covers refuses it
+  constexpr void set(unit u) { unit_dim = from_end(u.dim), unit_size = u.size; }
+  constexpr void set(packed p) { packed_dim = from_end(p.dim), sections = p.sections; }
   constexpr void set(uneven) { may_be_uneven = true; }
   constexpr void set(given g) { condition = g.symbol; }
   constexpr void set(not_given g) { condition = g.symbol, where_zero = true; }

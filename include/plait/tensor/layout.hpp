@@ -80,7 +80,8 @@ struct canonical {
   static constexpr spec_reader<Mesh> reader = read_spec<Mesh, Entries...>();
   static constexpr bool ok = check::every_axis_is_in_the_mesh<reader.error != spec_error::not_in_mesh, Mesh, Entries...>::ok &&
                              check::an_axis_is_used_once<reader.error != spec_error::twice, Mesh, Entries...>::ok &&
-                             check::axes_share_no_ranks<reader.error != spec_error::overlap, Mesh, Entries...>::ok;
+                             check::axes_share_no_ranks<reader.error != spec_error::overlap, Mesh, Entries...>::ok &&
+                             check::a_named_dim_is_there<reader.builder.value.fits_rank(max_dims), Mesh, Entries...>::ok;
   static constexpr layout_code code = ok ? encode(reader.builder.value) : layout_code{};  // asks for ok: an unused member is not checked
   using type = typename layout_of_code<Mesh, code.places, code.order>::type;
 };

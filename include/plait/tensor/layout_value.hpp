@@ -8,6 +8,8 @@
 
 namespace plait::inline v0_1 {
 
+inline constexpr int max_dims = 8;  // that a layout can speak of
+
 struct layout_value {
   int atoms = 0;
   placement_value at[max_atoms] = {};  // by position of the atom in the mesh
@@ -18,6 +20,12 @@ struct layout_value {
     for (int c = 0; c < cuts; ++c)
       if (at[cut[c]].dim == dim) return true;
     return false;
+  }
+  /// Does every cut name a dim of a tensor of `rank` dims?
+  constexpr bool fits_rank(int rank) const {
+    for (int c = 0; c < cuts; ++c)
+      if (at[cut[c]].dim < 0 || at[cut[c]].dim >= rank) return false;
+    return true;
   }
   constexpr bool operator==(const layout_value& other) const {
     if (atoms != other.atoms || cuts != other.cuts) return false;
