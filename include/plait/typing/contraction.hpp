@@ -35,12 +35,12 @@ constexpr layout_value as_last_dim(const layout_value& w, int w_out, int last) {
 
 constexpr typed linear(const layout_value& x, int x_rank, const layout_value& w) {
   layout_collector out(x.atoms);
-  for (int a = 0; a < x.atoms; ++a) out.set(a, contract(x.at[a], x_rank, w.at[a], 0, 1));
+  for (int a = 0; a < x.atoms; ++a) out.set(a, of_whole_rows(x.at[a], contract(x.at[a], x_rank, w.at[a], 0, 1)));
   return if_nested_alike(out.finish(x, as_last_dim(w, 0, x_rank - 1)), x, x_rank - 1, w, 1);
 }
 
-/// rows[slots, in] routed to the experts of W[E, out, in], whose out and in may be other dims. Where the experts are cut (expert parallelism) the rows must already
-/// be Ragged: each rank holds its own experts' rows.
+/// rows[slots, in] routed to the experts of W[E, out, in], whose out and in may be other dims. Where the experts are cut (expert
+/// parallelism) the rows must already be Ragged: each rank holds its own experts' rows.
 constexpr typed grouped_linear(const layout_value& rows, const layout_value& w, int w_out = 1, int w_in = 2) {
   using k = placement_kind;
   layout_collector out(rows.atoms);
@@ -76,7 +76,7 @@ constexpr typed bias_add(const layout_value& x, int x_rank, const layout_value& 
         out.set(a, q.cuts() ? typed_placement(p) : typed_placement(type_error::contraction_mismatch));
       }
     } else {
-      out.set(a, q.cuts() || q.kind == k::partial ? typed_placement(type_error::contraction_mismatch) : typed_placement(p));
+      out.set(a, q.cuts() || q.kind == k::partial ? typed_placement(type_error::contraction_mismatch) : of_whole_rows(p, p));
     }
   }
   return if_nested_alike(out.finish(x), x, x_rank - 1, b, 0);

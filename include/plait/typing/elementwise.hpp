@@ -103,7 +103,7 @@ constexpr typed row_norm(const layout_value& x, int rank, const layout_value& we
     } else if (w.kind != k::replicate && w.kind != k::invariant) {
       out.set(a, w.kind == k::partial ? type_error::partial_nonlinear : type_error::placement_mismatch);
     } else {
-      out.set(a, p);
+      out.set(a, of_whole_rows(p, p));
     }
   }
   return out.finish(x);

@@ -68,6 +68,12 @@ struct typed_placement {
   constexpr typed_placement(placement_value p) : out(p) {}
 };
 
+/// The same, unless x is ragged rows: a rank's buffer has more slots than rows, so an op with a gradient that sums over all slots (a
+/// weight's, a bias's) must know their count. Rows by token fill their slots.
+constexpr typed_placement of_whole_rows(placement_value x, typed_placement p) {
+  return p.error == type_error::none && x == Ragged::value ? typed_placement(type_error::placement_mismatch) : p;
+}
+
 /// Builds an output layout from per-atom results; the cut order of a dim is that of the operand `order` names first.
 class layout_collector {
  public:

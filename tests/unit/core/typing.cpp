@@ -111,9 +111,9 @@ static_assert(wrong_per_head() == 0);
 
 /// x[rows, in], W[out, in]. The sixteen of {R, S(rows), S(last), P} x {R, S(out), S(in), P} are in it, with the five legal ones.
 constexpr int wrong_linear() {
-  constexpr const char* x[] = {"R", "I", "S0", "S1", "Q1", "P", "M", "V"};
+  constexpr const char* x[] = {"R", "I", "S0", "S1", "Q1", "P", "M", "V", "T"};
   constexpr const char* w[] = {"R", "I", "S0", "S1", "Q0", "Q1", "P", "M", "V"};
-  constexpr const char* cell[8][9] = {
+  constexpr const char* cell[9][9] = {
       //            W: R           I             S(out)          S(in)           Q(out)          Q(in)           P               PMax         Ragged
       /* R       */ {"R",          "!invariant", "S1",           "!contraction", "Q1",           "!contraction", "P",            "!gradient", "!layout"},
       /* I       */ {"!invariant", "I",          "!invariant",   "!invariant",   "!invariant",   "!invariant",   "!invariant",   "!gradient", "!"},
@@ -122,7 +122,8 @@ constexpr int wrong_linear() {
       /* Q(last) */ {"!contraction", "!invariant", "!contraction", "!packed",    "!contraction", "P",            "!contraction", "!gradient", "!"},
       /* P       */ {"P",          "!invariant", "!",            "!contraction", "!",            "!contraction", "!product",     "!gradient", "!"},
       /* PMax    */ {"!gradient",  "!gradient",  "!gradient",    "!gradient",    "!gradient",    "!gradient",    "!gradient",    "!gradient", "!gradient"},
-      /* Ragged  */ {"V",          "!invariant", "!twice",       "!contraction", "!twice",       "!contraction", "!",            "!gradient", "!"},
+      /* Ragged  */ {"!layout",    "!invariant", "!twice",       "!contraction", "!twice",       "!contraction", "!",            "!gradient", "!"},
+      /* token   */ {"T",          "!invariant", "!twice",       "!contraction", "!twice",       "!contraction", "!",            "!gradient", "!"},
   };
   return differing(x, w, cell, [](const layout_value& a, const layout_value& b) { return typing::linear(a, 2, b); });
 }
@@ -147,7 +148,7 @@ constexpr int wrong_bias() {
       /* Q(last) */ {"!contraction", "!invariant", "!packed",      "Q1",           "!",          "!",         "!"},
       /* P       */ {"!replicate",   "!replicate", "!replicate",   "!replicate",   "!replicate", "!",         "!"},
       /* PMax    */ {"!gradient",    "!",          "!",            "!",            "!",          "!",         "!"},
-      /* Ragged  */ {"V",            "!invariant", "!",            "!",            "!",          "!",         "!"},
+      /* Ragged  */ {"!layout",      "!invariant", "!",            "!",            "!",          "!",         "!"},
   };
   return differing(x, b, cell, [](const layout_value& p, const layout_value& q) { return typing::bias_add(p, 2, q); }) +
          !fits("!packed", typing::bias_add(one(Q1), 2, one({k::strided_shard, 0, 3})));
@@ -238,7 +239,7 @@ constexpr int wrong_norm() {
       /* Q(last) */ {"!row",       "!row",       "!row", "!row", "!", "!", "!"},
       /* P       */ {"!nonlinear", "!nonlinear", "!nonlinear", "!nonlinear", "!nonlinear", "!", "!"},
       /* PMax    */ {"!",          "!",          "!",    "!",    "!", "!", "!"},
-      /* Ragged  */ {"V",          "!invariant", "!row", "!row", "!", "!", "!"},
+      /* Ragged  */ {"!layout",    "!invariant", "!row", "!row", "!", "!", "!"},
   };
   return differing(eight, w, cell, [](const layout_value& x, const layout_value& v) { return typing::row_norm(x, 2, v); });
 }
