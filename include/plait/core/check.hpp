@@ -117,7 +117,8 @@ struct every_activation_point_has_a_rule {
 };
 template <bool Ok, class... Context>
 struct parameters_take_parameter_styles {
-  static_assert(Ok, "plait[activation-style-on-parameter]: this style moves activations only; it cannot place a parameter");
+  static_assert(Ok, "plait[activation-style-on-parameter]: this style moves activations only; it cannot place a parameter. "
+                    "One that can has an axis and four placements: weight, bias, input, output");
   static constexpr bool ok = Ok;
 };
 template <bool Ok, class... Context>

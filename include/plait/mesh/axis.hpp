@@ -29,8 +29,10 @@ struct atom_list {
 template <int Size>
 std::true_type derives_from_axis(const axis<Size>*);
 std::false_type derives_from_axis(...);
+struct no_axis;  // in no mesh, so that what is no axis is reported as one that is not there
 template <class... Atoms>
 atom_list<Atoms...> atoms_of_view(const axis_view<Atoms...>*);
+atom_list<no_axis> atoms_of_view(...);
 
 template <class Axis, bool IsAtom = decltype(derives_from_axis(static_cast<Axis*>(nullptr)))::value>
 struct atoms_of {

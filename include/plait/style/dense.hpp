@@ -8,9 +8,9 @@ namespace plait::inline v0_1 {
 template <class Axis>
 struct colwise : style<Axis, Shard<-2>, Shard<0>, Replicate, stays<Shard<-1>>> {};
 
-/// As colwise, then gathered for identical work on every rank (an output whole on every rank).
+/// As colwise, then gathered for identical work on every rank (an output whole on every rank). The bias is added to the whole.
 template <class Axis>
-struct colwise_gather_output : style<Axis, Shard<-2>, Shard<0>, Replicate, becomes<Invariant>> {};
+struct colwise_gather_output : style<Axis, Shard<-2>, Invariant, Replicate, becomes<Invariant>> {};
 
 /// W holds two tensors packed in out (gate | up); a rank holds its piece of each.
 template <class Axis>

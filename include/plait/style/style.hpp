@@ -35,6 +35,7 @@ concept parallel_style = requires {
   S::weight::value;
   S::bias::value;
   S::input::value;
+  S::output::placement::value;
   S::output::moves;
 };
 
