@@ -88,6 +88,12 @@ struct the_axes_divide_the_units {
   static constexpr bool ok = Ok;
 };
 template <bool Ok, class... Context>
+struct a_name_has_one_layer_number {
+  static_assert(Ok, "plait[layer-number]: a name has one segment for the layer's number, * in a table's rows; here another segment is a "
+                    "number or *, which rules could not tell from it. Spell that segment as a word");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
 struct every_parameter_row_has_a_rule {
   static_assert(Ok, "plait[uncovered-parameter]: no rule of this plan matches this row of the parameter table; "
                     "add a rule for it (replicated is a style too)");

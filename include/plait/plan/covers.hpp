@@ -20,6 +20,7 @@ struct coverage {
   int unused_rule = -1;
   int uncovered_point = -1, ambiguous_point = -1, unused_point_rule = -1;
   int beyond_row = -1, beyond_point = -1;  // that name a dim which is not there
+  int numbered_row = -1, numbered_rule = -1;  // with a number or * beside the layer's
   int lonely_router = -1, misplaced_router = -1;
   int tied_mismatch = -1;
 };
@@ -65,8 +66,14 @@ constexpr coverage examine() {
     }
   for (int r = Plan::rules - 1; r >= 0; --r)
     if (!used[r]) c.unused_rule = r;
-  for (int r = table::rows - 1; r >= 0; --r)
-    if (Model::parameters[r].unit_dim >= Model::parameters[r].rank || Model::parameters[r].packed_dim >= Model::parameters[r].rank) c.beyond_row = r;
+  for (int r = Plan::rules - 1; r >= 0; --r)
+    if (Plan::rule_pattern[r].numbers > 1) c.numbered_rule = r;
+  for (int r = table::rows - 1; r >= 0; --r) {
+    const parameter& row = Model::parameters[r];
+    const pattern name = read_pattern(row.name, text_length(row.name));
+    if (name.numbers > 1 || name.number >= 0) c.numbered_row = r;
+    if (row.unit_dim >= row.rank || row.packed_dim >= row.rank) c.beyond_row = r;
+  }
   if constexpr (requires { Model::activations; }) {
     bool point_used[Plan::points + 1] = {};
     for (int column = 0; column <= table::numbers.count; ++column)
@@ -115,8 +122,9 @@ struct verdict {
   using at = parameter_row<Model, row(E)>;
   using e = plan_error;
   // One mistake, one sentence: what only follows from an earlier failure is not reported as well.
+  static constexpr bool named = c.numbered_row < 0 && c.numbered_rule < 0;
   static constexpr bool each_has_one_rule =
-      row(e::uncovered) < 0 && row(e::ambiguous) < 0 && c.uncovered_point < 0 && c.ambiguous_point < 0;
+      named && row(e::uncovered) < 0 && row(e::ambiguous) < 0 && c.uncovered_point < 0 && c.ambiguous_point < 0;
   static constexpr bool each_is_placed = [] {
     for (int error = 1; error < static_cast<int>(sizeof(c.row_with) / sizeof(int)); ++error)
       if (c.row_with[error] >= 0) return false;
@@ -124,8 +132,10 @@ struct verdict {
   }();
 
   static constexpr bool ok =
-      check::every_parameter_row_has_a_rule<row(e::uncovered) < 0, Plan, at<e::uncovered>>::ok &&
-      check::one_most_specific_rule_matches_a_row<row(e::ambiguous) < 0, Plan, at<e::ambiguous>>::ok &&
+      check::a_name_has_one_layer_number<(c.numbered_row < 0), Model, parameter_row<Model, c.numbered_row>>::ok &&
+      check::a_name_has_one_layer_number<(c.numbered_row >= 0 || c.numbered_rule < 0), Plan, plan_rule<Plan, c.numbered_rule>>::ok &&
+      check::every_parameter_row_has_a_rule<(!named || row(e::uncovered) < 0), Plan, at<e::uncovered>>::ok &&
+      check::one_most_specific_rule_matches_a_row<(!named || row(e::ambiguous) < 0), Plan, at<e::ambiguous>>::ok &&
       check::one_most_specific_rule_matches_a_row<(c.ambiguous_point < 0), Plan, activation_row<Model, c.ambiguous_point>>::ok &&
       check::every_rule_matches_a_row<(!each_has_one_rule || c.unused_rule < 0), Model, plan_rule<Plan, c.unused_rule>>::ok &&
       check::every_rule_matches_a_row<(!each_has_one_rule || c.unused_point_rule < 0), Model, plan_rule<Plan, c.unused_point_rule>>::ok &&

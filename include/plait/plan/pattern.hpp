@@ -16,13 +16,14 @@ struct pattern {
   std::uint64_t hash = 0;        // of the canonical name: layer numbers and * alike
   std::uint64_t owner_hash = 0;  // of the name one level up
   int number = -1;               // the layer number named, -1 for none or *
+  int numbers = 0;               // segments that are a number or *; more than one cannot be told apart
 
   constexpr std::string_view view() const { return {text, static_cast<std::size_t>(length)}; }
 };
 
 /// One pass over the name.
 constexpr pattern read_pattern(const char* text, int length) {
-  pattern p{text, length, 0, 0, -1};
+  pattern p{text, length};
   std::uint64_t hash = 1469598103934665603ull;
   int i = 0;
   while (i <= length) {
@@ -40,8 +41,10 @@ constexpr pattern read_pattern(const char* text, int length) {
       int n = 0;
       for (int c = i; c < end; ++c) n = n * 10 + (text[c] - '0');
       p.number = n;
+      ++p.numbers;
       hash = (hash ^ static_cast<std::uint64_t>('*')) * 1099511628211ull;
     } else {
+      p.numbers += end - i == 1 && text[i] == '*';
       for (int c = i; c < end; ++c) hash = (hash ^ static_cast<std::uint64_t>(text[c])) * 1099511628211ull;
     }
     i = end + 1;

@@ -42,6 +42,7 @@ constexpr int wrong_reading() {
   int wrong = 0;
   wrong += read_pattern("a.12.b").number != 12 || read_pattern("a.*.b").number != -1 || read_pattern("a.b").number != -1;
   wrong += read_pattern("a.0.b").number != 0 || read_pattern("a.b2.c").number != -1;
+  wrong += read_pattern("a.b2.c").numbers != 0 || read_pattern("a.12.b").numbers != 1 || read_pattern("a.*.b").numbers != 1 || read_pattern("a.*.b.0").numbers != 2;
   wrong += read_pattern("a.12.b").hash != read_pattern("a.*.b").hash;
   wrong += read_pattern("a.*.b.c").owner_hash != read_pattern("a.3.b").hash;
   wrong += read_pattern("a.b").hash == read_pattern("a.c").hash || read_pattern("ab").hash == read_pattern("a.b").hash;
