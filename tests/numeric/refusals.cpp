@@ -79,6 +79,17 @@ TEST_CASE("dense ops: unlike extents") {
   });
 }
 
+TEST_CASE("an array is not relabelled by the type it is given to") {
+  on_one_rank([](context& c) {
+    const auto x = ones(c, 2, 3);
+    using cut = layout<node, on<only_axis, Shard<0>>>;
+    REFUSED((tensor<float, extents<dyn, dyn>, cut>(x.data())), "plait[placement-mismatch]");
+    REFUSED((tensor<double, extents<dyn, dyn>, whole>(x.data())), "plait[placement-mismatch]");
+    REFUSED((tensor<float, extents<dyn, 4>, whole>(x.data())), "plait[placement-mismatch]");
+    CHECK(tensor<float, extents<2, dyn>, whole>(x.data()).extent(1) == 3);
+  });
+}
+
 TEST_CASE("loss: labels and maxima of other rows, a loss of many numbers") {
   on_one_rank([](context& c) {
     tape recorded;

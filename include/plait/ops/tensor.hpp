@@ -43,6 +43,12 @@ constexpr bool extents_compatible() {
     if (!compatible(A::value[d], B::value[d])) return false;
   return true;
 }
+/// Layout, element and extents of an array are those that a tensor's type states (extent: dyn where it states none).
+inline void require_type(const array& a, dtype type, int rank, const int* extent, const layout_value& layout) {
+  bool fits = a.type() == type && a.rank() == rank && a.layout == layout;
+  for (int d = 0; d < rank && fits; ++d) fits = extent[d] == dyn || extent[d] == a.global[d];
+  if (!fits) throw std::logic_error("plait[placement-mismatch]: an array has another layout, element type or shape than the tensor's type states");
+}
 }  // namespace detail
 
 template <class Element, class Extents, class Layout>
@@ -56,7 +62,8 @@ class tensor : public sharded<Element, Extents, Layout> {
   static constexpr int rank = Extents::rank;
 
   tensor() = default;
-  explicit tensor(array a) : array_(std::move(a)) {}
+  /// An array as what it is: its layout, element and extents must be the type's.
+  explicit tensor(array a) : array_(std::move(a)) { detail::require_type(array_, dtype_of<Element>(), rank, Extents::value, Layout::value); }
 
   /// Taking a tensor of another layout is an error with a sentence, not "no conversion": redistribute says which collective.
   template <class OtherElement, class OtherExtents, class OtherLayout>
