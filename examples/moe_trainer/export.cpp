@@ -8,7 +8,7 @@
 #include <set>
 
 #include "plait/io/json_lines.hpp"
-#include "plait/io/names.hpp"
+#include "plait/io/load_tensors.hpp"
 #include "plait/io/safetensors.hpp"
 
 namespace trainer {

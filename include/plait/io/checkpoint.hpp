@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "plait/io/manifest_reader.hpp"
-#include "plait/io/names.hpp"
+#include "plait/io/load_tensors.hpp"
 
 namespace plait::inline v0_1::io {
 

@@ -3,7 +3,8 @@
 #include <memory>
 #include <span>
 
-#include "plait/io/names.hpp"
+#include "plait/io/config.hpp"
+#include "plait/io/load_tensors.hpp"
 #include "plait/runtime/bfloat16.hpp"
 #include "plait/train/random.hpp"
 #include "plait/train/store_builder.hpp"

@@ -1,5 +1,5 @@
 // Names and boxes between disk and memory, for all families.
-#include "plait/io/names.hpp"
+#include "plait/io/load_tensors.hpp"
 
 #include <doctest/doctest.h>
 
