@@ -9,7 +9,7 @@
 
 #include "plait/io/json_lines.hpp"
 #include "plait/io/load_tensors.hpp"
-#include "plait/io/safetensors.hpp"
+#include "plait/io/write_safetensors.hpp"
 
 namespace trainer {
 namespace {

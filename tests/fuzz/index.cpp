@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "plait/io/hf_folder.hpp"
+#include "plait/io/write_safetensors.hpp"
 #include "support.hpp"
 
 using namespace plait::io;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "plait/io/manifest.hpp"
+#include "plait/io/write_safetensors.hpp"
 #include "plait/train/layout_text.hpp"
 #include "plait/train/store_builder.hpp"
 

@@ -1,5 +1,6 @@
 // Model folders: one file, an index, and attempts to leave the folder.
 #include "plait/io/hf_folder.hpp"
+#include "plait/io/write_safetensors.hpp"
 
 #include <doctest/doctest.h>
 #include <sys/stat.h>

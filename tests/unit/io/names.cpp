@@ -1,5 +1,7 @@
 // Names and boxes between disk and memory, for all families.
+#include "plait/io/config.hpp"
 #include "plait/io/load_tensors.hpp"
+#include "plait/io/write_safetensors.hpp"
 
 #include <doctest/doctest.h>
 

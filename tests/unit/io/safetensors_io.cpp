@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "plait/io/safetensors.hpp"
+#include "plait/io/write_safetensors.hpp"
 #include "support.hpp"
 
 using namespace plait::io;

@@ -1,5 +1,6 @@
 // --tokens FILE: token tensors and text.
 #include "plait/io/tokens.hpp"
+#include "plait/io/write_safetensors.hpp"
 
 #include <doctest/doctest.h>
 
