@@ -42,9 +42,9 @@ void on_one_rank(Body body) {
 struct single : axis<1> {};
 struct ranks : mesh<only_axis, single> {};
 struct model {
-  static constexpr parameter parameters[] = {{"a.weight", {4, 4}}};
+  static constexpr parameter parameters[] = {{"a.weight", {4, 4}}, {"layers.*.b.weight", {4, 4}}};
 };
-struct stored_in_pieces : plan<ranks, parameters<rule<"a", replicated<single>>>, activations<>, everywhere<fsdp<only_axis>>> {};
+struct stored_in_pieces : plan<ranks, parameters<rule<"a", replicated<single>>, rule<"layers.*.b", replicated<single>>>, activations<>, everywhere<fsdp<only_axis>>> {};
 constexpr int unit_of_a = 1;  // 0 is the embedding's
 template <class Body>
 void with_store(Body body) {
@@ -148,6 +148,7 @@ TEST_CASE("experts: other tokens, another number of experts") {
 TEST_CASE("a parameter is an operand like others, in its unit") {
   with_store([](context& c, parameter_store& store, const auto& w, const auto& x, tape& recorded) {
     REFUSED(linear(c, x, w), "outside of its unit");
+    REFUSED((weight<stored_in_pieces, model, "layers.*.b.weight">(store)), "say which layer");
     c.recording = &recorded;
     store.enter_unit(c, unit_of_a, -1);
     const auto half = scale(c, add(c, w, scale(c, w, 3)), 0.5);

@@ -28,7 +28,15 @@ class parameter_store {
         if (g.under_way != nullptr) g.under_way->cancel();
   }
 
-  parameter_slot& slot(int row, int layer) { return slots[static_cast<std::size_t>(find(row, layer))]; }
+  /// A row's parameter in a layer, -1 for rows without one.
+  parameter_slot& slot(int row, int layer) {
+    const int at = find(row, layer);
+    if (at < 0)
+      throw std::out_of_range("plait: row " + std::to_string(row) + " of the parameter table has no parameter in layer " + std::to_string(layer) +
+                              " (-1: none named); say which layer, of a kind that has the row");
+    return slots[static_cast<std::size_t>(at)];
+  }
+  /// Its number in `slots`, -1 where there is none.
   int find(int row, int layer) const {
     const std::size_t key = static_cast<std::size_t>((layer + 1) * rows_ + row);
     return key < index_.size() ? index_[key] : -1;
