@@ -11,6 +11,7 @@
 #include "plait/ops/leaf.hpp"
 #include "plait/ops/loss.hpp"
 #include "plait/ops/row_gate.hpp"
+#include "plait/style/dense.hpp"
 #include "plait/train/store_builder.hpp"
 #include "support/cpu_backend.hpp"
 

@@ -137,10 +137,11 @@ auto add(context& c, const X& x, const Z& z) {
 }
 
 /// y = factor * x: linear, so a pending sum passes.
-template <class X>
-X scale(context& c, const X& x, double factor) {
-  if constexpr (detail::accept<typename X::mesh, detail::scale_verdict<X>, X>()) {
-    return X(runtime::scale(c, x.data(), factor));
+template <class E, class X, class L>
+tensor<E, X, L> scale(context& c, const tensor<E, X, L>& x, double factor) {
+  using value = tensor<E, X, L>;
+  if constexpr (detail::accept<typename L::mesh, detail::scale_verdict<value>, value>()) {
+    return value(runtime::scale(c, x.data(), factor));
   } else {
     return x;
   }
@@ -181,11 +182,12 @@ auto layer_norm(context& c, const X& x, const W& w, const B& b, double epsilon) 
 }
 
 /// The same without a weight.
-template <class X>
-X rms_norm(context& c, const X& x, double epsilon) {
-  using verdict = detail::unit_norm_verdict<X>;
-  if constexpr (detail::accept<typename X::mesh, verdict, X>()) {
-    return X(runtime::rms_norm(c, x.data(), epsilon, verdict::value.out));
+template <class E, class X, class L>
+tensor<E, X, L> rms_norm(context& c, const tensor<E, X, L>& x, double epsilon) {
+  using value = tensor<E, X, L>;
+  using verdict = detail::unit_norm_verdict<value>;
+  if constexpr (detail::accept<typename L::mesh, verdict, value>()) {
+    return value(runtime::rms_norm(c, x.data(), epsilon, verdict::value.out));
   } else {
     return x;
   }
@@ -320,7 +322,7 @@ struct slot_layout {
   static_assert(check::every_axis_is_in_the_mesh<(X::mesh::template mask<typename Style::axis> >> 31) == 0, typename Style::axis, X>::ok);
   static constexpr layout_value value =
       with_axis<typename X::mesh, typename Style::axis>(X::layout_type::value, Slot::value.resolved(X::rank));
-  static_assert(check::a_named_dim_is_there<value.fits_rank(X::rank), Style, X>::ok);
+  static_assert(sizeof(check::a_named_dim_is_there<value.fits_rank(X::rank), Style>) > 0);  // for its own message alone
   static constexpr layout_code code = encode(value.fits_rank(X::rank) ? value : layout_value{value.atoms});
   using type = layout_of_code_t<typename X::mesh, code.places, code.order>;
 };

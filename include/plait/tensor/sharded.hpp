@@ -14,7 +14,7 @@ struct sharded {
   using layout_type = Layout;
   using mesh = typename Layout::mesh;
   static constexpr int rank = Extents::rank;
-  static_assert(check::a_named_dim_is_there<Layout::value.fits_rank(rank), Extents, Layout>::ok);
+  static_assert(sizeof(check::a_named_dim_is_there<Layout::value.fits_rank(rank), Extents, Layout>) > 0);  // for its own message alone
 
   /// Extent of dim Dim on one rank; dyn where an extent or an axis size is not known, or ranks differ.
   static constexpr int local_extent(int dim) {
