@@ -1,6 +1,7 @@
 #pragma once
 // Writing safetensors files. Deterministic: the same tensors and metadata give the same bytes.
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <functional>

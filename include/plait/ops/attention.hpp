@@ -1,5 +1,6 @@
 #pragma once
 // Rotary embedding and causal grouped-query attention within segments, over [B, S, heads, d].
+#include "plait/ops/tensor.hpp"
 #include "plait/ops/dense.hpp"
 #include "plait/runtime/op_attention.hpp"
 #include "plait/typing/elementwise.hpp"
