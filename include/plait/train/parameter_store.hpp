@@ -156,7 +156,7 @@ class parameter_store {
     named_scope scope(c, "gradients");
     c.layer = -1;
     for (const parameter_slot& s : slots)
-      if (s.trained && s.gradient->filled)
+      if (s.gradient != nullptr && s.gradient->filled)
         throw std::logic_error("plait: the gradient of " + s.name + " was not reduced over its unit's ranks: set context::recording before enter_unit");
     for (parameter_slot& s : slots)
       if (s.trained && std::exchange(s.gradient->fresh, false)) c.ops->fill(c.exec, s.accumulated, 0.0);  // no op reached it
