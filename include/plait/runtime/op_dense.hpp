@@ -85,11 +85,11 @@ inline array scale(context& c, const array& x, double factor) {
 /// y = x in [-limit, limit]; what is beyond has no gradient.
 inline array clamp(context& c, const array& x, double limit) {
   array y = make_array(c, x.type(), x.rank(), x.local.extent, x.global, x.layout);
-  c.ops->clamp(c.exec, x.local, limit, y.local);
+  c.ops->clamp(c.exec, x.now(), limit, y.local);
   if (!wants_gradient(c, x)) return y;
   track(y);
   c.recording->push([x, dy = y.gradient, limit](context& b) {
-    if (dy->filled) contribute(b, x.gradient, [&](view dx) { b.ops->clamp_gradient(b.exec, x.local, dy->local, limit, dx); });
+    if (dy->filled) contribute(b, x.gradient, [&](view dx) { b.ops->clamp_gradient(b.exec, x.now(), dy->local, limit, dx); });
   });
   return y;
 }

@@ -13,7 +13,7 @@ struct model_numbers {
   std::vector<bool> sparse_layer;
   bool tied = false;
   std::int64_t top_k = 0;  // experts that a token chooses,
-  std::vector<std::int64_t> layer_top_k;  // by layer where layers differ
+  std::vector<std::int64_t> layer_top_k{};  // by layer where layers differ
 
   std::int64_t chosen(int layer) const { return layer_top_k.empty() ? top_k : layer_top_k[static_cast<std::size_t>(layer)]; }
   /// Whether a model of these numbers has that row.
