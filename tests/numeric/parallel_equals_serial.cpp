@@ -309,15 +309,15 @@ whole any_choice(dice& d, i64 tokens, i64 experts, i64 k) {
   }
   return ids;
 }
-/// A routing that is given, with integer scores: what is left of the experts is linear. Tokens are [T, H].
+/// A routing among so many experts that is given, with integer scores: what is left of the experts is linear. Tokens are [T, H].
 template <class Layout>
-routing<float, Layout, 2> given(session& s, const whole& ids) {
+routing<float, Layout, 2> given(session& s, const whole& ids, i64 experts) {
   routing<float, Layout, 2> r;
   const auto scores = s.input<float, e2, Layout>("scores", ids.extent);
   r.arrays.scores = scores.data();
   r.arrays.ids = s.fixed<std::int32_t, e2, Layout>(ids).data();
   r.arrays.probabilities = r.arrays.scores;
-  r.logits = r.arrays.scores;
+  r.logits = s.fixed<float, e2, Layout>(whole({ids.extent[0], experts})).data();
   return r;
 }
 
@@ -332,7 +332,7 @@ TEST_CASE("experts, cut over ranks or inside: dispatch, grouped linear, combine:
       const auto x = redistribute<tokens>(s.c, s.input<float, e2, L<on<data, Shard<0>>>>("x", {T, H}));
       const auto up = s.input<float, e3, L<on<ep, Shard<0>>>>("up", {E, F, H});
       const auto down = s.input<float, e3, L<on<ep, Shard<0>>>>("down", {E, H, F});
-      const auto r = given<tokens>(s, ids);
+      const auto r = given<tokens>(s, ids, E);
       const auto y = combine(s.c, grouped_linear(s.c, grouped_linear(s.c, dispatch(s.c, x, r, up), up), down), r, x);
       static_assert(std::is_same_v<decltype(y)::layout_type, L<on<outer, Shard<0>>, on<ep, Partial>>>);
       s.output("y", redistribute<L<on<data, Shard<0>>, on<tp, Invariant>>>(s.c, y));
@@ -342,7 +342,7 @@ TEST_CASE("experts, cut over ranks or inside: dispatch, grouped linear, combine:
       const auto x = s.input<float, e2, tokens>("x", {T, H});
       const auto up = s.input<float, e3, L<on<ep, Shard<0>>>>("up", {E, F, H});
       const auto down = s.input<float, e3, L<on<ep, Shard<0>>>>("down", {E, H, F});
-      const auto r = given<tokens>(s, ids);
+      const auto r = given<tokens>(s, ids, E);
       const auto away = grouped_linear(s.c, grouped_linear(s.c, to_experts(s.c, dispatch(s.c, x, r, up)), up), down);
       static_assert(std::is_same_v<decltype(away.rows)::layout_type, L<on<outer, RaggedByToken>, on<ep, Ragged>>>);
       const auto y = combine(s.c, to_tokens(s.c, away), r, x);
@@ -353,7 +353,7 @@ TEST_CASE("experts, cut over ranks or inside: dispatch, grouped linear, combine:
       const auto x = s.input<float, e2, rows>("x", {T, H});
       const auto up = s.input<float, e3, L<on<tp, StridedShard<1, 2>>>>("up", {E, 2 * F, H});
       const auto down = s.input<float, e3, L<on<tp, StridedShard<2, 2>>>>("down", {E, H, 2 * F});
-      const auto r = given<rows>(s, ids);
+      const auto r = given<rows>(s, ids, E);
       const auto y = combine(s.c, grouped_linear(s.c, grouped_linear(s.c, dispatch(s.c, x, r, up), up), down), r, x);
       static_assert(std::is_same_v<decltype(y)::layout_type, L<on<data, Shard<0>>, on<tp, Partial>>>);
       s.output("y", redistribute<rows_invariant>(s.c, y));
@@ -361,7 +361,7 @@ TEST_CASE("experts, cut over ranks or inside: dispatch, grouped linear, combine:
     compare("experts cut by columns only", seed, any_mesh(d, 2, 2, 3), true, [=](session& s) {
       const auto x = s.input<float, e2, rows>("x", {T, H});
       const auto up = s.input<float, e3, L<on<tp, Shard<1>>>>("up", {E, F, H});
-      const auto r = given<rows>(s, ids);
+      const auto r = given<rows>(s, ids, E);
       const auto y = combine(s.c, grouped_linear(s.c, dispatch(s.c, x, r, up), up), r, x);
       s.output("y", redistribute<rows_invariant>(s.c, y));
     });
@@ -377,7 +377,7 @@ TEST_CASE("an expert that returns its token joins the pending sum of the others 
       const auto x = redistribute<tokens>(s.c, s.input<float, e2, L<on<data, Shard<0>>>>("x", {T, H}));
       const auto up = s.input<float, e3, L<on<ep, Shard<0>>>>("up", {E, F, H});
       const auto down = s.input<float, e3, L<on<ep, Shard<0>>>>("down", {E, H, F});
-      const auto r = given<tokens>(s, ids);
+      const auto r = given<tokens>(s, ids, E);
       const auto real = combine(s.c, grouped_linear(s.c, grouped_linear(s.c, dispatch(s.c, x, r, up), up), down), r, x);
       using pending = std::decay_t<decltype(real)>::layout_type;
       const auto y = add(s.c, real, redistribute<pending>(s.c, scale(s.c, x, 3.0)));
