@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ORACLES = os.path.join(HERE, "..", "oracles")
@@ -47,6 +48,7 @@ if "PLAIT_TEST_RANKS" in os.environ:  # only the plans of so many ranks, for a m
         return int(sizes.get("fsdp", 1)) * int(sizes.get("tp", 1))
     PLANS, REPEATED = ([p for p in plans if ranks(p[1]) == int(os.environ["PLAIT_TEST_RANKS"])] for plans in (PLANS, REPEATED))
 FLAGS = os.environ.get("PLAIT_TEST_FLAGS", "").split()  # added to every run of ranks, such as --processes 2
+LAUNCHER = os.environ.get("PLAIT_TEST_LAUNCHER", "").split()  # before the program where it has ranks, such as mpirun -n 2
 SMALL = os.environ.get("PLAIT_TEST_SCALE") == "small"  # under a sanitizer: each of the four plans, with and without FSDP
 if SMALL:
     REPEATED = [p for p in REPEATED if p[0].startswith("sp4")]
@@ -103,7 +105,8 @@ def run(*args, expect=0):
     """Runs the trainer; returns (stdout, stderr). A wrong exit code ends the test."""
     if args and args[0] in ("train", "eval", "generate") and "--backend" not in args:
         args = (*args, *FLAGS, "--backend", BACKEND)
-    p = subprocess.run([TRAINER, *map(str, args)], capture_output=True, text=True, errors="replace", timeout=600)
+    launcher = LAUNCHER if "--mesh" in args else []
+    p = subprocess.run([*launcher, TRAINER, *map(str, args)], capture_output=True, text=True, errors="replace", timeout=600)
     if p.returncode != expect:
         sys.exit(f"{' '.join(map(str, args))}: exit {p.returncode}, wanted {expect}\n{p.stdout[-2000:]}\n{p.stderr[-2000:]}")
     return p.stdout, p.stderr
@@ -169,13 +172,15 @@ def difference(a, b):
 class Report:
     def __init__(self):
         self.passed = self.failed = 0
+        self.lock = threading.Lock()
 
     def check(self, ok, what):
-        if ok:
-            self.passed += 1
-        else:
-            self.failed += 1
-            print("FAILED:", what, flush=True)
+        with self.lock:
+            if ok:
+                self.passed += 1
+            else:
+                self.failed += 1
+                print("FAILED:", what, flush=True)
 
     def close(self):
         print(f"{self.passed} passed, {self.failed} failed")

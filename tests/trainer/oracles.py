@@ -1,7 +1,9 @@
 """Every oracle under every plan: logits, loss, each gradient, ten optimizer steps and greedy ids equal transformers' own numbers.
 
-Usage: oracles.py [MODEL ...]   (default: all). --table prints the worst errors of each model and plan. PLAIT_TEST_BACKEND=cuda runs it on a GPU.
+Usage: oracles.py [MODEL ...]   (default: all). --table prints the worst errors of each model and plan. PLAIT_TEST_BACKEND=cuda runs it on a GPU;
+PLAIT_TEST_JOBS says how many plans to run at once.
 """
+import concurrent.futures
 import json
 import os
 import sys
@@ -11,12 +13,8 @@ from lib_trainer import DENSE, ORACLES, SMALL, SPARSE, Report, Safetensors, diff
 TABLE = "--table" in sys.argv
 MODELS = [a for a in sys.argv[1:] if a != "--table"] or ["mixtral", "mixtral_aux", "mixtral_padded", "mixtral_two_keys", "qwen3_moe", "qwen3_moe_tied", *([] if SMALL else [*DENSE, *SPARSE])]
 report = Report()
-worst, here = {}, {}  # of all, of one model under one plan
-
-
-def note(kind, value):
-    for table in (worst, here):
-        table[kind] = max(table.get(kind, 0.0), value)
+worst = {}
+pool = concurrent.futures.ThreadPoolExecutor(int(os.environ.get("PLAIT_TEST_JOBS", "1")))
 
 
 for model in MODELS:
@@ -29,8 +27,12 @@ for model in MODELS:
     mask = list(oracle.read("attention_mask")) if "attention_mask" in oracle.names() else None
     gradients = {in_memory(model, n): oracle.read(n) for n in oracle.names() if n.startswith("grad.")}
     shapes = {in_memory(model, n): oracle.shape(n) for n in oracle.names()}
-    for plan, flags in plans_of(model):
-        here.clear()
+    def compare(plan, flags):
+        here = {}
+
+        def note(kind, value):
+            here[kind] = max(here.get(kind, 0.0), value)
+
         name = f"{model} under {plan}"
         with scratch() as d:
             dump = os.path.join(d, "dump.safetensors")
@@ -83,6 +85,11 @@ for model in MODELS:
                 report.check(last_json(out)["ids"] == greedy["ids"], f"{name}: greedy ids {' '.join(cache)} {last_json(out)['ids']}")
         if TABLE:
             print(f"| {model} | {plan} |", " | ".join(f"{here[k]:.1e}" for k in ("logits", "loss", "gradient", "training loss", "training norm")), "|")
+        return here
+
+    for done in [pool.submit(compare, *plan) for plan in plans_of(model)]:
+        for kind, value in done.result().items():
+            worst[kind] = max(worst.get(kind, 0.0), value)
     print(f"{model}: {len(plans_of(model))} plans compared", flush=True)
 
 print("worst:", ", ".join(f"{k} {v:.2e}" for k, v in worst.items()))
