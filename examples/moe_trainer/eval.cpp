@@ -1,3 +1,7 @@
+#include <unistd.h>
+
+#include <chrono>
+#include <cmath>
 #include <cstdio>
 
 #include "export.hpp"
@@ -5,23 +9,66 @@
 #include "session.hpp"
 
 namespace trainer {
+namespace {
+
+constexpr std::int64_t tokens_at_once = 4096;  // of a rank: enough to keep it busy, few enough for the logits of a large vocabulary
+
+/// How far a long evaluation is, on stderr: a line that rewrites itself on a terminal, otherwise one now and then.
+class progress {
+ public:
+  progress(bool speaks, std::int64_t rows) : speaks_(speaks), terminal_(::isatty(2) != 0), rows_(rows) {}
+  void at(std::int64_t row) {
+    const auto now = std::chrono::steady_clock::now();
+    if (!speaks_ || row == 0 || now - said_ < (terminal_ ? std::chrono::milliseconds(200) : std::chrono::seconds(30))) return;
+    said_ = now;
+    const double seconds = std::chrono::duration<double>(now - begun_).count();
+    std::fprintf(stderr, "%smoe_trainer: row %lld of %lld, about %.0f s to go%s", terminal_ ? "\r\033[K" : "", static_cast<long long>(row),
+                 static_cast<long long>(rows_), seconds * static_cast<double>(rows_ - row) / static_cast<double>(row), terminal_ ? "" : "\n");
+    open_ = terminal_;
+  }
+  ~progress() {
+    if (open_) std::fputs("\r\033[K", stderr);
+  }
+
+ private:
+  bool speaks_, terminal_, open_ = false;
+  std::int64_t rows_;
+  std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now(), said_ = begun_;
+};
+
+}  // namespace
 
 int eval(const options& o) {
   if (o.leads()) require_writable("--dump", o.dump, output::file);
   const session s(o);
   const token_source tokens(s, o.tokens);
+  const std::int64_t rows = tokens.rows_per_step();
+  const plait::step_totals all = tokens.totals(rows);
   std::string line;
   on_every_rank(s, [&](plait::context& c, rank_model& m) {
     plait::step_options options;
     options.update = false;
-    options.accumulation = o.dump.empty() ? o.accumulation : 1;  // the dump's logits are those of all rows
     options.aux_coefficient = s.config.aux_weight();
     options.sparse_layers = s.sparse_layers;
-    const plait::step_result r = plait::train_step(c, *m.model, m.store, tokens.at(0), options, !o.dump.empty());
-    if (!o.dump.empty()) dump(c, m, r.logits, o.dump);
+    plait::step_result r;
+    if (o.dump.empty()) {
+      const std::int64_t of_all_ranks = std::max<std::int64_t>(1, tokens_at_once / tokens.columns()) * o.mesh.size[0] * o.mesh.size[1];
+      progress said(c.rank == 0 && o.leads(), rows);
+      r = plait::evaluate(c, *m.model,
+                          [&](std::int64_t first, std::int64_t count) {
+                            said.at(first);
+                            return tokens.slice(first, count);
+                          },
+                          rows, o.accumulation > 1 ? plait::ceil_chunk(rows, o.accumulation) : of_all_ranks, all, options);
+    } else {  // the dump's logits are those of all rows
+      r = plait::train_step(c, *m.model, m.store, tokens.at(0), options, true);
+      dump(c, m, r.logits, o.dump);
+    }
     if (c.rank != 0) return;
     plait::io::json_line row;
-    row.add("loss", r.loss).add("aux_loss", r.aux_loss).add("grad_norm", r.gradient_norm).add("tokens", r.tokens);
+    row.add("loss", r.loss).add("aux_loss", r.aux_loss).add("perplexity", std::exp(r.loss - options.aux_coefficient * r.aux_loss));
+    if (!o.dump.empty()) row.add("grad_norm", r.gradient_norm);
+    row.add("tokens", r.tokens);
     line = row.text();
   });
   if (o.leads()) std::printf("%s\n", line.c_str());

@@ -1,6 +1,7 @@
 #include "export.hpp"
 
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include <cerrno>
 #include <cstring>
@@ -10,6 +11,7 @@
 #include "plait/io/json_lines.hpp"
 #include "plait/io/load_tensors.hpp"
 #include "plait/io/write_safetensors.hpp"
+#include "plait/train/gather_texts.hpp"
 
 namespace trainer {
 namespace {
@@ -27,17 +29,42 @@ std::vector<char> whole(plait::context& c, const plait::parameter_slot& s, const
   return out;
 }
 
+constexpr const char* index_name = "model.safetensors.index.json";
+
+bool numbered(const std::string& name) {
+  return name.size() == std::strlen("model-00001-of-00001.safetensors") && name.starts_with("model-") && name.substr(11, 4) == "-of-" &&
+         name.ends_with(".safetensors");
+}
+
 /// Weights that an earlier export left in the folder: readers prefer model.safetensors to an index, and would take the old for the new.
 void remove_other_weights(const std::string& folder, const std::set<std::string>& ours) {
-  for (const std::string& name : plait::io::names_in(folder)) {
-    const bool numbered = name.size() == std::strlen("model-00001-of-00001.safetensors") && name.starts_with("model-") && name.substr(11, 4) == "-of-" &&
-                          name.ends_with(".safetensors");
-    if ((numbered || name == "model.safetensors" || name == "model.safetensors.index.json") && !ours.contains(name))
+  for (const std::string& name : plait::io::names_in(folder))
+    if ((numbered(name) || name == "model.safetensors" || name == index_name) && !ours.contains(name))
       plait::io::writes().remove_file((folder + "/" + name).c_str());
-  }
+}
+
+plait::dtype type_of(const plait::io::tensor_write& w, plait::dtype type) { return w.trained ? type : plait::dtype::f32; }
+plait::io::tensor_header header_of(const plait::io::tensor_write& w, plait::dtype type) {
+  return {w.name, plait::io::element_of(type_of(w, type)), w.shape};
 }
 
 }  // namespace
+
+std::string room_problem(const std::string& folder, const plait::io::model_config& config, plait::dtype type, std::uint64_t file_bytes) {
+  std::uint64_t bytes = 0, replaced = 0;
+  for (const plait::io::tensor_write& w : plait::io::export_tensors(config)) bytes += header_of(w, type).bytes();
+  const std::string here = ::access(folder.c_str(), F_OK) == 0 ? folder : parent_folder(folder);
+  if (bytes > file_bytes && here == folder)  // file by file in the place of an earlier export's
+    for (const std::string& name : plait::io::names_in(folder)) {
+      struct stat status {};
+      if (numbered(name) && ::stat((folder + "/" + name).c_str(), &status) == 0) replaced += static_cast<std::uint64_t>(status.st_size);
+    }
+  struct statvfs space {};
+  if (::statvfs(here.c_str(), &space) != 0) return "";  // no reason to think that writing fails
+  const std::uint64_t free = static_cast<std::uint64_t>(space.f_bavail) * static_cast<std::uint64_t>(space.f_frsize);
+  if (free + replaced >= bytes) return "";
+  return "it needs " + std::to_string(bytes) + " bytes, " + std::to_string(free) + " are free; make room or choose another folder";
+}
 
 std::string config_text(const plait::io::model_config& config, plait::dtype type) {
   std::string text = config.raw_text;
@@ -63,18 +90,29 @@ void write_model_folder(const std::string& folder, const plait::io::model_config
   std::vector<std::vector<std::size_t>> files(1);
   std::uint64_t in_file = 0, total = 0;
   std::sort(tensors.begin(), tensors.end(), [](const io::tensor_write& a, const io::tensor_write& b) { return a.name < b.name; });
-  const auto type_of = [type](const io::tensor_write& w) { return w.trained ? type : plait::dtype::f32; };
-  const auto header_of = [&](const io::tensor_write& w) { return io::tensor_header{w.name, io::element_of(type_of(w)), w.shape}; };
   for (std::size_t i = 0; i < tensors.size(); ++i) {
-    const std::uint64_t bytes = header_of(tensors[i]).bytes();
+    const std::uint64_t bytes = header_of(tensors[i], type).bytes();
     if (in_file > 0 && in_file + bytes > file_bytes) files.emplace_back(), in_file = 0;
     files.back().push_back(i);
     in_file += bytes;
     total += bytes;
     ++uses[tensors[i].memory_name];
   }
-  if (writer && io::writes().make_folder(folder.c_str()) != 0 && errno != EEXIST)
-    throw usage_error(folder + ": cannot be created (" + std::strerror(errno) + ")");
+  std::exception_ptr failed;  // the disk; what follows is only fetched
+  const auto on_disk = [&](const auto& write) {
+    if (!writer || failed) return;
+    try {
+      write();
+    } catch (const io::output_error&) {
+      failed = std::current_exception();
+    }
+  };
+  on_disk([&] {
+    if (io::writes().make_folder(folder.c_str()) != 0 && errno != EEXIST) throw io::output_error(folder, "creating the folder", std::strerror(errno));
+    // While numbered files are replaced one by one, no index may say that they belong together.
+    if (files.size() > 1 && io::writes().remove_file((folder + "/" + index_name).c_str()) != 0 && errno != ENOENT)
+      throw io::output_error(folder + "/" + index_name, "removing", std::strerror(errno));
+  });
   const auto five = [](std::size_t n) { return io::zero_padded(n, 5); };
   std::map<std::string, std::vector<char>> held;
   std::set<std::string> names;
@@ -84,44 +122,56 @@ void write_model_folder(const std::string& folder, const plait::io::model_config
     names.insert(name);
     std::vector<io::tensor_header> headers;
     for (const std::size_t i : files[f]) {
-      headers.push_back(header_of(tensors[i]));
+      headers.push_back(header_of(tensors[i], type));
       map += map.empty() ? "\n    " : ",\n    ";
       io::append_json_string(map, tensors[i].name);
       map += ": \"" + name + "\"";
     }
     const auto bytes_of = [&](const io::tensor_write& w, auto sink) {
       auto at = held.find(w.memory_name);
-      if (at == held.end()) at = held.emplace(w.memory_name, fetch(w.memory_name, type_of(w))).first;
-      sink(at->second, static_cast<std::size_t>(w.from_offset) * plait::size_of(type_of(w)));
+      if (at == held.end()) at = held.emplace(w.memory_name, fetch(w.memory_name, type_of(w, type))).first;
+      sink(at->second, static_cast<std::size_t>(w.from_offset) * plait::size_of(type_of(w, type)));
       if (--uses[w.memory_name] == 0) held.erase(at);
     };
-    if (writer) {
+    std::size_t written = 0;
+    on_disk([&] {
       io::write_safetensors(folder + "/" + name, headers, {{"format", "pt"}}, [&](const io::tensor_header& h, std::size_t i, const io::tensor_sink& sink) {
         bytes_of(tensors[files[f][i]], [&](const std::vector<char>& whole_one, std::size_t at) { sink(whole_one.data() + at, static_cast<std::size_t>(h.bytes())); });
+        ++written;
       });
-    } else {
-      // The same tensors in the same order, since fetching one takes every rank.
-      for (const std::size_t i : io::file_order(headers)) bytes_of(tensors[files[f][i]], [](const std::vector<char>&, std::size_t) {});
+    });
+    // The same tensors in the same order, since fetching one takes every rank.
+    const std::vector<std::size_t> order = io::file_order(headers);
+    for (; written < order.size(); ++written) bytes_of(tensors[files[f][order[written]]], [](const std::vector<char>&, std::size_t) {});
+  }
+  on_disk([&] {
+    if (files.size() > 1) {
+      names.insert(index_name);
+      io::write_text_file(folder + "/" + index_name, "{\n  \"metadata\": {\n    \"total_size\": " + std::to_string(total) + "\n  },\n  \"weight_map\": {" + map + "\n  }\n}\n");
     }
-  }
-  if (!writer) return;
-  const std::string index = "model.safetensors.index.json";
-  if (files.size() > 1) {
-    names.insert(index);
-    io::write_text_file(folder + "/" + index, "{\n  \"metadata\": {\n    \"total_size\": " + std::to_string(total) + "\n  },\n  \"weight_map\": {" + map + "\n  }\n}\n");
-  }
-  remove_other_weights(folder, names);
-  for (const auto& [name, text] : companions) io::write_text_file(folder + "/" + name, text);
-  io::write_text_file(folder + "/config.json", config_text(config, type));
+    remove_other_weights(folder, names);
+    for (const auto& [name, text] : companions) io::write_text_file(folder + "/" + name, text);
+    io::write_text_file(folder + "/config.json", config_text(config, type));
+  });
+  if (failed) std::rethrow_exception(failed);
 }
 
-void export_folder(plait::context& c, rank_model& m, const session& s, const std::string& folder) {
+std::string export_folder(plait::context& c, rank_model& m, const session& s, const std::string& folder) {
   const auto fetch = [&](const std::string& name, plait::dtype type) {
     for (const plait::parameter_slot& slot : m.store.slots)
       if (slot.name == name) return whole(c, slot, slot.master, type);
     throw std::logic_error("export: no parameter is named " + name);
   };
-  write_model_folder(folder, s.config, m.store.types.parameter, s.o.export_shard_bytes, s.companions, c.rank == 0, fetch);
+  const plait::dtype type = m.store.types.parameter;
+  std::string problem = c.rank == 0 ? room_problem(folder, s.config, type, s.o.export_shard_bytes) : "";
+  problem = plait::gather_texts(c, problem)[0];
+  if (!problem.empty()) return problem;
+  try {
+    write_model_folder(folder, s.config, type, s.o.export_shard_bytes, s.companions, c.rank == 0, fetch);
+  } catch (const plait::io::output_error& e) {
+    problem = e.what();
+  }
+  return plait::gather_texts(c, problem)[0];
 }
 
 void dump(plait::context& c, rank_model& m, const plait::array& logits, const std::string& path) {

@@ -160,7 +160,7 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
   train->add_option("--weight-decay", o.weight_decay, "on every parameter")->capture_default_str();
   train->add_option("--clip", o.clip, "global gradient norm; 0 turns clipping off")->capture_default_str();
   train->add_option("--log", o.log, "JSON Lines, one row a step");
-  train->add_option("--export", o.export_to, "write a Hugging Face folder at the end");
+  train->add_option("--export", o.export_to, "write a Hugging Face folder at the end, or another one if that fails");
   double export_gigabytes = 5;
   train->add_option("--export-shard-size", export_gigabytes, "gigabytes in one file of the export, at most")->capture_default_str();
   train->add_option("--save", o.save_to, "folder for checkpoints of weights, optimizer and position; without --save-every one at the end");
@@ -168,11 +168,11 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
   train->add_option("--keep", o.keep, "how many checkpoints stay in the folder; 0: all")->check(whole())->capture_default_str();
   train->add_flag("--save-wait", o.save_wait, "wait until a checkpoint is on disk instead of writing it beside the next steps");
   train->add_option("--resume", o.resume_from, "continue from a checkpoint, or from the latest one of a --save folder, under any plan");
-  CLI::App* eval = app.add_subcommand("eval", "one forward and backward of all rows, or of the first --batch N; the last line is a JSON object");
+  CLI::App* eval = app.add_subcommand("eval", "loss and perplexity of all rows, or of the first --batch N; the last line is a JSON object");
   common(eval);
   of_a_step(eval);
   processes(eval);
-  eval->add_option("--dump", o.dump, "safetensors with logits and grad.<name>, float32");
+  eval->add_option("--dump", o.dump, "one forward and backward of these rows at once: safetensors with logits and grad.<name>, float32");
   CLI::App* generate = app.add_subcommand("generate", "continue prompts: text for text, a JSON object a prompt for ids");
   common(generate);
   processes(generate);

@@ -220,44 +220,80 @@ void on_every_rank(const session& s, const std::function<void(plait::context&, r
   });
 }
 
-token_source::token_source(const session& s, const std::string& path) {
-  const plait::io::token_rows rows = read_rows(s, path);
-  require_same(s.o, "the tokens of " + path + " (digest)",
-               plait::io::digest_of(rows.input_ids.data(), rows.input_ids.size() * sizeof rows.input_ids[0]).text());
-  all_ = plait::batch::of(rows.rows, rows.columns, rows.input_ids);
-  for (std::int64_t r = 0; r < rows.rows; ++r)
-    for (std::int64_t i = 0; i < rows.columns; ++i) {
-      const std::size_t at = static_cast<std::size_t>(r * rows.columns + i);
-      const std::int64_t length = rows.length[static_cast<std::size_t>(r)];
-      all_.valid[at] = i < length;
-      if (i + 1 >= rows.columns) continue;
-      if (rows.has_labels) all_.labels[at] = rows.labels[at + 1];
-      else if (i + 1 >= length) all_.labels[at] = plait::ignored_label;  // the next token is padding
-    }
-  if (all_.label_count() == 0) throw usage_error(path + ": no token has a label, so there is no loss; give rows of at least two tokens and labels other than -100");
-  const bool part = s.o.run != command::eval && !plait::io::is_token_tensor_file(path);
-  rows_per_step_ = s.o.batch.value_or(part ? std::min(all_.rows, rows_of_a_text) : all_.rows);
-  require_step(rows_per_step_, all_.columns);
-  if (const std::int64_t at_once = rows_per_step_ * all_.columns / s.o.accumulation; !s.o.batch && at_once > 100'000 && s.o.leads())
+token_source::token_source(const session& s, const std::string& path) : path_(path) {
+  plait::io::token_rows rows = read_rows(s, path);
+  digest_ = plait::io::digest_of(rows.input_ids.data(), rows.input_ids.size() * sizeof rows.input_ids[0]).text();
+  require_same(s.o, "the tokens of " + path + " (digest)", digest_);
+  rows_ = rows.rows;
+  columns_ = rows.columns;
+  ids_.assign(rows.input_ids.begin(), rows.input_ids.end());
+  if (rows.has_labels) labels_ = std::move(rows.labels);
+  length_ = std::move(rows.length);
+  std::int64_t labelled = 0;
+  for (std::int64_t r = 0; r < rows_ && labelled == 0; ++r) labelled = labels_in(r);
+  if (labelled == 0) throw usage_error(path + ": no token has a label, so there is no loss; give rows of at least two tokens and labels other than -100");
+  const bool evaluates = s.o.run == command::eval, part = !evaluates && !plait::io::is_token_tensor_file(path);
+  rows_per_step_ = s.o.batch.value_or(part ? std::min(rows_, rows_of_a_text) : rows_);
+  if (s.o.batch || !evaluates || !s.o.dump.empty()) require_step(rows_per_step_, columns_);
+  if (evaluates) rows_per_step_ = std::min(rows_, rows_per_step_);  // each row once
+  if (evaluates && s.o.dump.empty()) return;                        // in parts
+  if (const std::int64_t at_once = rows_per_step_ * columns_ / s.o.accumulation; !s.o.batch && at_once > 100'000 && s.o.leads())
     std::fprintf(stderr, "moe_trainer: note: %lld tokens are computed at a time; --grad-accumulation takes them in slices, --batch takes fewer rows\n",
                  static_cast<long long>(at_once));
 }
 
-plait::batch token_source::at(std::int64_t first) const {
-  if (rows_per_step_ == all_.rows) return all_;
-  plait::batch b;
-  b.columns = all_.columns;
-  b.rows = rows_per_step_;
-  for (std::int64_t r = 0; r < rows_per_step_; ++r) {
-    const plait::batch row = all_.slice((first + r) % all_.rows, 1);
-    const auto append = [](const auto& from, auto& to) { to.insert(to.end(), from.begin(), from.end()); };
-    append(row.ids, b.ids);
-    append(row.labels, b.labels);
-    append(row.valid, b.valid);
-    append(row.positions, b.positions);
-    append(row.segment_start, b.segment_start);
+plait::batch token_source::slice(std::int64_t first, std::int64_t count) const {
+  std::vector<std::int64_t> ids;
+  ids.reserve(static_cast<std::size_t>(count * columns_));
+  for (std::int64_t r = 0; r < count; ++r) {
+    const auto from = ids_.begin() + (first + r) % rows_ * columns_;
+    ids.insert(ids.end(), from, from + columns_);
+  }
+  plait::batch b = plait::batch::of(count, columns_, std::move(ids));
+  for (std::int64_t r = 0; r < count; ++r) {
+    const std::int64_t row = (first + r) % rows_, length = length_[static_cast<std::size_t>(row)];
+    for (std::int64_t i = 0; i < columns_; ++i) {
+      const auto at = static_cast<std::size_t>(r * columns_ + i);
+      b.valid[at] = i < length;
+      if (i + 1 >= columns_) continue;
+      if (!labels_.empty()) b.labels[at] = labels_[static_cast<std::size_t>(row * columns_ + i + 1)];
+      else if (i + 1 >= length) b.labels[at] = plait::ignored_label;  // the next token is padding
+    }
   }
   return b;
+}
+
+std::int64_t token_source::labels_in(std::int64_t row) const {
+  if (labels_.empty()) return std::max<std::int64_t>(0, length_[static_cast<std::size_t>(row)] - 1);
+  const auto from = labels_.begin() + row * columns_;
+  return columns_ - 1 - std::count(from + 1, from + columns_, plait::ignored_label);
+}
+
+plait::step_totals token_source::totals(std::int64_t count) const {
+  plait::step_totals all;
+  for (std::int64_t r = 0; r < count; ++r) {
+    all.labels += static_cast<double>(labels_in(r % rows_));
+    all.valid += static_cast<double>(length_[static_cast<std::size_t>(r % rows_)]);
+  }
+  return all;
+}
+
+void token_source::require_labels(std::int64_t first, std::int64_t steps) const {
+  if (labels_.empty() && *std::min_element(length_.begin(), length_.end()) > 1) return;
+  std::vector<std::int64_t> before = {0};  // labels in the rows before, twice around
+  for (std::int64_t r = 0; r < 2 * rows_; ++r) before.push_back(before.back() + labels_in(r % rows_));
+  for (std::int64_t step = 0; step < std::min(steps, rows_) && rows_per_step_ < rows_; ++step) {
+    const std::int64_t row = (first + step * rows_per_step_) % rows_;
+    if (before[static_cast<std::size_t>(row + rows_per_step_)] == before[static_cast<std::size_t>(row)])
+      throw usage_error(path_ + ": the " + std::to_string(rows_per_step_) + " rows of a step from row " + std::to_string(row) +
+                        " on have no label, so there is no loss; leave such rows out or give a larger --batch");
+  }
+}
+
+std::string parent_folder(const std::string& path) {
+  const std::string_view bare = std::string_view(path).substr(0, path.find_last_not_of('/') + 1);
+  const std::size_t slash = bare.find_last_of('/');
+  return std::string(slash == bare.npos ? "." : slash == 0 ? "/" : bare.substr(0, slash));
 }
 
 void require_writable(const std::string& flag, const std::string& path, output kind) {
@@ -273,9 +309,7 @@ void require_writable(const std::string& flag, const std::string& path, output k
   } else if (errno != ENOENT) {
     throw usage_error(what + "cannot be written to (" + std::strerror(errno) + ")");
   }
-  const std::string_view bare = std::string_view(path).substr(0, path.find_last_not_of('/') + 1);  // a folder's name may end in a slash
-  const std::size_t slash = bare.find_last_of('/');
-  const std::string folder(slash == bare.npos ? "." : slash == 0 ? "/" : bare.substr(0, slash));
+  const std::string folder = parent_folder(path);
   if (::stat(folder.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) throw usage_error(what + "the folder " + folder + " is not there; create it first");
   if (::access(folder.c_str(), W_OK) != 0) throw usage_error(what + "the folder " + folder + " cannot be written to");
 }

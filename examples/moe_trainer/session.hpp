@@ -38,9 +38,9 @@ struct session {
   bool keeps(const plait::context& c) const { return c.rank == 0 || o.world != nullptr; }
   /// Whether `saved` is continued, with its optimizer's state, rather than only its weights used.
   bool resumes() const { return saved != nullptr && !o.resume_from.empty(); }
-  /// Only training needs an optimizer's state, and generation not even gradients.
+  /// Only training needs an optimizer's state, and only a dump of eval gradients beside it.
   plait::store_use use() const {
-    return o.run == command::train ? plait::store_use::training : o.run == command::eval ? plait::store_use::gradients : plait::store_use::inference;
+    return o.run == command::train ? plait::store_use::training : o.dump.empty() ? plait::store_use::inference : plait::store_use::gradients;
   }
 
   explicit session(const options& from);
@@ -66,18 +66,34 @@ std::string share_note(std::int64_t stored, std::int64_t all, const options& o);
 /// Runs body once per rank; the first failure of any rank is rethrown here.
 void on_every_rank(const session& s, const std::function<void(plait::context&, rank_model&)>& body);
 
-/// Rows of the file, as a batch with labels moved by one.
+/// Rows of the file; a batch of them, with labels moved by one, is made when it is asked for.
 class token_source {
  public:
   token_source(const session& s, const std::string& path);
   /// The rows from `first` on, wrapping: --batch ones, or all of them (of a text, for training, at most 64).
-  plait::batch at(std::int64_t first) const;
+  plait::batch at(std::int64_t first) const { return slice(first, rows_per_step_); }
+  plait::batch slice(std::int64_t first, std::int64_t count) const;
+  std::int64_t rows() const { return rows_; }
+  std::int64_t columns() const { return columns_; }
   std::int64_t rows_per_step() const { return rows_per_step_; }
+  /// Of the first `count` rows, wrapping.
+  plait::step_totals totals(std::int64_t count) const;
+  const std::string& digest() const { return digest_; }
+  /// Refuses a file of which a step from row `first` on would have no label.
+  void require_labels(std::int64_t first, std::int64_t steps) const;
 
  private:
-  plait::batch all_;
-  std::int64_t rows_per_step_ = 0;
+  std::int64_t labels_in(std::int64_t row) const;
+
+  std::string path_, digest_;
+  std::int64_t rows_ = 0, columns_ = 0, rows_per_step_ = 0;
+  std::vector<std::int32_t> ids_;     // rows x columns
+  std::vector<std::int64_t> labels_;  // the same, not moved; empty: the ids
+  std::vector<std::int64_t> length_;  // of each row without its padding
 };
+
+/// The folder in which something of this name lies; a folder's name may end in a slash.
+std::string parent_folder(const std::string& path);
 
 /// What a flag names: a folder to write files in, a file that is replaced as a whole, a file or device that is written to as it is.
 enum class output { folder, file, log };

@@ -14,6 +14,7 @@
 #include "plait/io/json_lines.hpp"
 #include "plait/train/save.hpp"
 #include "processes.hpp"
+#include "rescue.hpp"
 
 namespace trainer {
 namespace {
@@ -140,36 +141,26 @@ void require_room(const options& o, const plait::io::checkpoint_store& store, st
                                                       : fmt::format(", later than step {} which is continued; remove it or choose another folder", done)));
 }
 
-/// A step, or an error that says which it was.
-plait::step_result step_of(plait::context& c, rank_model& m, const plait::batch& rows, const plait::step_options& options) {
-  try {
-    return plait::train_step(c, *m.model, m.store, rows, options);
-  } catch (const plait::numeric_fault& e) {
-    throw plait::numeric_fault(fmt::format("step {}: {}; if the losses grew before, lower --lr, else look at weights and tokens", options.adamw.step, e.what()));
-  }
-}
-
 /// What the run's saves came to; every process keeps its own, of threads rank 0 does.
 struct save_tally {
   std::int64_t saved = 0, failed = 0, last = -1;
+  std::string in;  // where the last one is
 };
 
 void report(const options& o, const std::optional<plait::save_outcome>& outcome, save_tally& tally) {
   if (!outcome) return;
   if (!o.leads()) {
-    if (outcome->error.empty()) tally.last = outcome->step, ++tally.saved;
-    else ++tally.failed;
+    ++(outcome->error.empty() ? tally.saved : tally.failed);
     return;
   }
   end_line();
   if (outcome->error.empty()) {
     ++tally.saved;
-    tally.last = outcome->step;
     say(stdout, "saved step {} to {} ({:.1f} MB, {:.2f} s)\n", outcome->step, o.save_to, static_cast<double>(outcome->bytes) / 1e6, outcome->seconds);
   } else {
     ++tally.failed;
     std::fflush(stdout);
-    say(stderr, "moe_trainer: step {} was not saved: {}; training goes on\n", outcome->step, outcome->error);
+    say(stderr, "moe_trainer: step {} was not saved: {}\n", outcome->step, outcome->error);
   }
   std::fflush(stdout);
 }
@@ -190,17 +181,23 @@ int train(const options& o) {
   plait::io::training_state begun;
   begun.seed = o.seed;
   if (s.resumes()) begun = s.saved->m.training;
+  tokens.require_labels(begun.rows_seen, o.steps - begun.step);
   const bool saves = !o.save_to.empty();
   std::optional<plait::io::checkpoint_store> checkpoints;  // rank 0's
   if (saves && o.leads()) {
     checkpoints.emplace(o.save_to);
     require_room(o, *checkpoints, begun.step);
   }
+  if (!o.export_to.empty() && o.leads()) {
+    const std::string problem = room_problem(o.export_to, s.config, s.table().types.parameter, o.export_shard_bytes);
+    if (!problem.empty()) throw usage_error("--export " + o.export_to + ": " + problem);
+  }
   std::FILE* log = nullptr;
   if (!o.log.empty() && o.leads() && (log = std::fopen(o.log.c_str(), s.resumes() ? "a" : "w")) == nullptr) throw usage_error("--log " + o.log + ": cannot be written");
   const signal_guard signals(saves);
   save_tally tally;
   bool stopped = false;
+  std::string not_exported;
 
   const auto body = [&](plait::context& c, rank_model& m) {
     if (c.rank == 0) {
@@ -209,12 +206,45 @@ int train(const options& o) {
       for (const plait::parameter_slot& p : m.store.slots)
         stored += std::accumulate(p.storage_local.extent, p.storage_local.extent + p.rank, std::int64_t{1}, std::multiplies<>());
       say(stdout, "{}", share_note(stored, parameters_of(m.store), o));
+      if (!saves && o.export_to.empty()) say(stdout, "note: the weights are not kept; --save DIR or --export DIR keeps them\n");
       if (s.resumes())
         say(stdout, "continued from step {} ({}; saved under {})\n", begun.step, s.saved->path, s.saved->m.plan);
     }
     plait::checkpoint_saver saver(checkpoints ? &*checkpoints : nullptr, o.save_to, {plait::io::default_block_bytes, o.keep});
     plait::save_facts facts = facts_of(s);
     plait::io::training_state& state = facts.training = begun;
+    std::int64_t saved = s.resumes() ? begun.step : -1;  // the last step that a checkpoint has; saved_in: its folder
+    std::string saved_in = s.resumes() ? s.saved->path : "";
+    const auto noted = [&](const std::optional<plait::save_outcome>& outcome) {
+      if (outcome && outcome->error.empty()) saved = outcome->step, saved_in = o.save_to + "/" + plait::io::step_folder_name(saved);
+      if (s.keeps(c)) report(o, outcome, tally);
+    };
+    // What the run has come to is on no disk, though it should be.
+    const auto save_anywhere = [&] {
+      if (!saves || saved == state.step || state.step <= begun.step) return;
+      if (const std::string place = save_elsewhere(c, m.store, facts, o.save_to); !place.empty()) saved = state.step, saved_in = place;
+    };
+    // A step that was refused has changed nothing: the state before it is kept, and no older one removed.
+    const auto refused = [&](const std::string& what) {
+      std::string why;
+      for (const std::string& text : plait::gather_texts(c, what))
+        if (why.empty() || text.find("another rank") == text.npos) why = text;
+      if (c.rank == 0) end_line();
+      saver.keep_all();
+      noted(saver.finish(c));
+      const bool finite = state_is_finite(c, m.store);
+      if (saves && finite && state.step != saved && state.step > begun.step) {
+        noted(saver.begin(c, m.store, facts));
+        noted(saver.finish(c));
+        save_anywhere();
+      }
+      const std::string before = !finite ? "the state before it is not finite and was not saved" : "the state before it was not saved";
+      const std::string kept = saved < 0               ? state.step == 0 ? "no step was done before" : before + (saves ? "" : ": there is no --save")
+                               : saved == state.step ? fmt::format("the state before it is in {}", saved_in)
+                                                     : fmt::format("{}, the latest checkpoint is {}", before, saved_in);
+      return plait::numeric_fault(fmt::format("step {}, from row {} of {} on: {}; if the losses grew before, lower --lr, else look at weights and tokens; {}",
+                                              state.step + 1, state.rows_seen % tokens.rows(), o.tokens, why, kept));
+    };
     while (state.step < o.steps) {
       const auto before = clock::now();
       c.seconds_communicating = 0;
@@ -226,7 +256,12 @@ int train(const options& o) {
       options.adamw.step = state.step + 1;
       options.aux_coefficient = s.config.aux_weight();
       options.sparse_layers = s.sparse_layers;
-      const plait::step_result r = step_of(c, m, tokens.at(state.rows_seen), options);
+      plait::step_result r;
+      try {
+        r = plait::train_step(c, *m.model, m.store, tokens.at(state.rows_seen), options);
+      } catch (const plait::numeric_fault& e) {  // on every rank
+        throw refused(e.what());
+      }
       ++state.step;
       state.rows_seen += tokens.rows_per_step();
       state.tokens_seen += r.tokens;
@@ -250,22 +285,32 @@ int train(const options& o) {
       // Every rank must see the signal at the same step.
       const bool stop = plait::parameter_store::reduce_scalar(c, stop_asked != 0 ? 1.0 : 0.0) > 0;
       const bool due = stop || state.step == o.steps || (o.save_every && state.step % *o.save_every == 0);
-      std::optional<plait::save_outcome> outcome = due || o.save_wait ? saver.finish(c) : saver.poll(c);
-      if (s.keeps(c)) report(o, outcome, tally);
+      noted(due || o.save_wait ? saver.finish(c) : saver.poll(c));
       if (due) {
-        outcome = saver.begin(c, m.store, facts);
-        if (!outcome && o.save_wait) outcome = saver.finish(c);
-        if (s.keeps(c)) report(o, outcome, tally);
+        noted(saver.begin(c, m.store, facts));
+        if (o.save_wait) noted(saver.finish(c));
       }
       if (stop) {
         if (s.keeps(c)) stopped = state.step < o.steps;
         break;
       }
     }
-    const std::optional<plait::save_outcome> outcome = saver.finish(c);
-    if (s.keeps(c)) report(o, outcome, tally);
+    noted(saver.finish(c));
     if (c.rank == 0 && begun.step >= o.steps) say(stdout, "step {} is done already; --steps is the number of the last step\n", begun.step);
-    if (!o.export_to.empty()) export_folder(c, m, s, o.export_to);
+    save_anywhere();
+    if (s.keeps(c)) tally.last = saved, tally.in = saved_in;
+    // A run that was stopped is not at its end, and who stopped it may not wait for an export.
+    if (o.export_to.empty() || (state.step < o.steps && saved == state.step)) return;
+    const std::string problem = export_folder(c, m, s, o.export_to);
+    if (problem.empty()) return;
+    std::string instead;
+    if (saved == state.step) {
+      instead = fmt::format("the weights are saved, so: moe_trainer checkpoint merge {} OUT", saved_in);
+    } else {
+      const std::string place = export_elsewhere(c, m, s, o.export_to, state.step);
+      instead = place.empty() ? "nor could the model be written beside it, here, or to the folder for temporary files" : "the model is in " + place + " instead";
+    }
+    if (s.keeps(c)) not_exported = fmt::format("--export {}: {}; {}", o.export_to, problem, instead);
   };
   try {
     on_every_rank(s, body);
@@ -273,11 +318,13 @@ int train(const options& o) {
     end_line();  // the error has a line of its own
     throw;
   }
-  if (log != nullptr && std::fclose(log) != 0) throw std::runtime_error("--log " + o.log + ": could not be written to the end");
-  if (!o.export_to.empty() && o.leads()) say(stdout, "exported {}\n", o.export_to);
+  const bool log_failed = log != nullptr && std::fclose(log) != 0;
+  if (!not_exported.empty()) throw std::runtime_error(not_exported);
   if (tally.failed > 0)
     throw std::runtime_error(fmt::format("{} of {} checkpoints could not be saved (see above); {}", tally.failed, tally.failed + tally.saved,
-                                         tally.last >= 0 ? fmt::format("the latest is step {}", tally.last) : "none was"));
+                                         tally.last >= 0 ? fmt::format("the latest is {}", tally.in) : "none was"));
+  if (log_failed) throw std::runtime_error("--log " + o.log + ": could not be written to the end");
+  if (!o.export_to.empty() && o.leads() && !stopped) say(stdout, "exported {}\n", o.export_to);
   if (stopped) {
     if (o.leads()) say(stderr, "moe_trainer: stopped by a signal after step {}, which is saved; continue with --resume {}\n", tally.last, o.save_to);
     return exit_stopped;

@@ -230,7 +230,8 @@ def full_disk():
                 return
             try:
                 target = os.path.join(disk, "save")
-                p = subprocess.run([TRAINER, *map(str, common), "--steps", "3", "--save", target, "--save-every", "1"], capture_output=True, text=True)
+                p = subprocess.run([TRAINER, *map(str, common), "--steps", "3", "--save", target, "--save-every", "1"], cwd=d,
+                                   env={**os.environ, "TMPDIR": d}, capture_output=True, text=True)
                 names = sorted(os.listdir(target)) if os.path.isdir(target) else []
                 left = [n for n in names if n.startswith("step-")]
                 report.check(all(n == ".lock" or n.startswith("step-") for n in names), f"{room} bytes: left behind {names}")
@@ -241,6 +242,11 @@ def full_disk():
                     report.check("free" in p.stderr or "No space left" in p.stderr, f"{room} bytes: {p.stderr[-300:]}")
                 for n in left:
                     run("checkpoint", "verify", os.path.join(target, n))
+                elsewhere = os.path.join(d, "moe_trainer-save")  # the last step, where it had no room
+                report.check(os.path.isdir(elsewhere) == (step(target, 3)[-13:] not in left), f"{room} bytes: {left}, elsewhere {os.path.isdir(elsewhere)}")
+                if os.path.isdir(elsewhere):
+                    run("checkpoint", "verify", step(elsewhere, 3))
+                    shutil.rmtree(elsewhere)
                 tried += 1
             finally:
                 subprocess.run(["umount", disk], check=True)

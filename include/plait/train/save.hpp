@@ -2,6 +2,7 @@
 // Saving a run: each rank writes its own shards from a copy in host memory, on a thread of its own; rank 0 makes the result visible
 // when every rank's files are on the device. Nothing here depends on the plan's type.
 #include <chrono>
+#include <cstring>
 #include <optional>
 #include <thread>
 
@@ -43,6 +44,20 @@ class block_writer {
   std::vector<char> buffer_;
   std::vector<io::digest> blocks_;
 };
+
+/// Whether none of these floating-point numbers is infinite or NaN.
+inline bool all_finite(dtype type, const char* data, std::size_t bytes) {
+  const auto check = [&]<class Word>(Word exponent) {
+    for (std::size_t at = 0; at + sizeof(Word) <= bytes; at += sizeof(Word)) {
+      Word word;
+      std::memcpy(&word, data + at, sizeof word);
+      if ((word & exponent) == exponent) return false;
+    }
+    return true;
+  };
+  if (type == dtype::f64) return check(std::uint64_t{0x7ff} << 52);
+  return type == dtype::bf16 ? check(std::uint16_t{0x7f80}) : check(std::uint32_t{0x7f800000});
+}
 
 /// Hands the rows of a box of a row-major shard to `sink`, in order.
 template <class Sink>
@@ -101,6 +116,8 @@ class checkpoint_saver {
   }
 
   bool in_flight() const { return begun_; }
+  /// From now on no older checkpoint is removed: for a run that ends in an error, whose last states may be worse than those before.
+  void keep_all() { options_.keep = 0; }
 
   /// Copies the state and starts to write it. Wait for an earlier save first (finish). The outcome is empty unless the save could
   /// not even begin.
@@ -205,6 +222,7 @@ class checkpoint_saver {
   /// On the writing thread. The report: "!" and what went wrong, or a line a file with its name and its blocks' digests.
   void write_files() {
     report_.clear();
+    bool finite = true;
     const std::string folder = folder_ + "/." + io::step_folder_name(step_) + ".partial/";
     try {
       const auto note = [&](const std::string& name, const std::vector<io::digest>& blocks) {
@@ -217,8 +235,12 @@ class checkpoint_saver {
         out.write(f.header.data(), f.header.size());
         for (const planned_tensor& t : f.tensors) {
           const auto slot = static_cast<std::size_t>(t.slot);
+          const bool weight = t.kept.role == io::tensor_role::parameter || t.kept.role == io::tensor_role::master;
           detail::rows_of_box(shapes_[slot], t.part, size_of(t.kept.type), state_[slot * role_count + static_cast<std::size_t>(t.kept.role)].data(),
-                              [&](const char* data, std::size_t bytes) { out.write(data, bytes); });
+                              [&](const char* data, std::size_t bytes) {
+                                out.write(data, bytes);
+                                finite = finite && (!weight || detail::all_finite(t.kept.type, data, bytes));
+                              });
         }
         out.finish();
         note(f.name, out.blocks());
@@ -229,6 +251,7 @@ class checkpoint_saver {
         out.finish();
         note(name, out.blocks());
       }
+      if (!finite) note(not_finite, {});
     } catch (const std::exception& e) {
       report_ = std::string("!") + e.what();
     }
@@ -249,13 +272,15 @@ class checkpoint_saver {
         for (std::size_t at = 0; at < text.size(); at += io::digest::digits) f.blocks.push_back(*io::digest::of_text(text.substr(at, io::digest::digits)));
       }
       store_->commit(planned_);
-      if (options_.keep > 0) store_->prune(options_.keep);
+      if (options_.keep > 0 && !digests.contains(not_finite)) store_->prune(options_.keep);  // a run that diverges keeps what was before
       return "";
     } catch (const std::exception& e) {
       store_->abandon(step_);
       return e.what();
     }
   }
+
+  static constexpr const char* not_finite = "?";  // in a report, in the place of a file: weights that are not finite were written
 
   io::checkpoint_store* store_;
   std::string folder_;

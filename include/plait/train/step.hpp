@@ -65,31 +65,40 @@ inline void read_faults(context& c) {
                       " of a local batch); no state was changed");
 }
 
+/// What the losses of slices are shares of: the tokens with a label and the valid ones of all slices.
+struct step_totals {
+  double labels = 0, valid = 0;
+};
+
+/// One slice of a step: its losses are added to `out`, with `train` its gradients to the store.
+inline void run_slice(context& c, any_model& model, const batch& slice, const step_totals& all, const step_options& o, bool train, bool want_logits,
+                      step_result& out) {
+  const double share = all.valid > 0 ? static_cast<double>(slice.valid_count()) / all.valid : 0.0;
+  loss_scale scale;
+  scale.tokens = all.labels;
+  scale.routed_rows = static_cast<double>(slice.valid_count() * o.sparse_layers);
+  scale.aux_weight = o.aux_coefficient * share;
+  slice_result r = model.run(c, slice, &scale, train, want_logits);
+  out.loss += r.loss;
+  out.aux_loss += share * r.aux_loss;
+  out.logits = std::move(r.logits);
+  if (out.expert_choices.empty()) out.expert_choices = std::move(r.expert_choices);
+  else
+    for (std::size_t e = 0; e < r.expert_choices.size(); ++e) out.expert_choices[e] += r.expert_choices[e];
+}
+
 /// Runs `model` over `accumulation` consecutive slices of `input` and, with options.update, the optimizer. A rank may have no rows.
 inline step_result train_step(context& c, any_model& model, parameter_store& store, const batch& input, const step_options& o,
                               bool want_logits = false) {
   step_result out;
-  const double labels = static_cast<double>(input.label_count()), valid = static_cast<double>(input.valid_count());
-  if (labels == 0) throw std::invalid_argument("plait: a batch without any labelled token has no loss");
-  out.tokens = static_cast<std::int64_t>(valid);
+  const step_totals all{static_cast<double>(input.label_count()), static_cast<double>(input.valid_count())};
+  if (all.labels == 0) throw std::invalid_argument("plait: a batch without any labelled token has no loss");
+  out.tokens = static_cast<std::int64_t>(all.valid);
   store.zero_gradients(c);
   c.ops->clear_faults(c.exec);  // a step that was refused does not condemn the next one
   const std::int64_t per_slice = ceil_chunk(input.rows, o.accumulation);
-  for (std::int64_t first = 0; first < input.rows; first += per_slice) {
-    const batch slice = input.slice(first, std::min(per_slice, input.rows - first));
-    const double share = valid > 0 ? static_cast<double>(slice.valid_count()) / valid : 0.0;
-    loss_scale scale;
-    scale.tokens = labels;
-    scale.routed_rows = static_cast<double>(slice.valid_count() * o.sparse_layers);
-    scale.aux_weight = o.aux_coefficient * share;
-    slice_result r = model.run(c, slice, &scale, true, want_logits);
-    out.loss += r.loss;
-    out.aux_loss += share * r.aux_loss;
-    out.logits = r.logits;
-    if (out.expert_choices.empty()) out.expert_choices = r.expert_choices;
-    else
-      for (std::size_t e = 0; e < r.expert_choices.size(); ++e) out.expert_choices[e] += r.expert_choices[e];
-  }
+  for (std::int64_t first = 0; first < input.rows; first += per_slice)
+    run_slice(c, model, input.slice(first, std::min(per_slice, input.rows - first)), all, o, true, want_logits, out);
   store.synchronise_gradients(c);
   out.gradient_norm = store.gradient_norm(c);
   read_faults(c);
@@ -101,6 +110,23 @@ inline step_result train_step(context& c, any_model& model, parameter_store& sto
     if (o.clip > 0) adamw.gradient_scale = std::min(1.0, o.clip / (out.gradient_norm + 1e-6));
     store.update(c, adamw);
   }
+  return out;
+}
+
+/// The losses of `rows` rows without a backward: a store for inference has what it needs. `slice_at(first, count)` gives the rows, so
+/// that not all of them need to be in memory; the bits are those of train_step where its slices are the same.
+template <class SliceAt>
+step_result evaluate(context& c, any_model& model, SliceAt slice_at, std::int64_t rows, std::int64_t per_slice, const step_totals& all,
+                     const step_options& o) {
+  step_result out;
+  if (all.labels == 0) throw std::invalid_argument("plait: a batch without any labelled token has no loss");
+  out.tokens = static_cast<std::int64_t>(all.valid);
+  c.ops->clear_faults(c.exec);
+  for (std::int64_t first = 0; first < rows; first += per_slice) {
+    run_slice(c, model, slice_at(first, std::min(per_slice, rows - first)), all, o, false, false, out);
+    read_faults(c);
+  }
+  if (!std::isfinite(out.loss)) throw numeric_fault("plait: the loss is not finite");
   return out;
 }
 
