@@ -244,14 +244,21 @@ __global__ void __launch_bounds__(256) delta_kernel(attention_shape s, const T* 
   if (lane == 0) delta[(b * s.heads + h) * s.queries + i] = sum;
 }
 
-/// Calls body(width bound, tile).
-template <class F>
-void with_width(const attention_shape& s, F&& body) {
+/// Calls body(width bound, tile); half the tile where a block may not have the shared memory that the whole one needs.
+template <template <class, int, int> class Shared, class T, class F>
+void with_width(const queue& on, const attention_shape& s, F&& body) {
+  const auto fitting = [&](auto d, auto t) {
+    constexpr int D = decltype(d)::value, Tile = decltype(t)::value;
+    static_assert(sizeof(Shared<T, D, Tile / 2>) <= least_block_shared);
+    if constexpr (sizeof(Shared<T, D, Tile>) > least_block_shared)
+      if (sizeof(Shared<T, D, Tile>) > on.block_shared) return body(d, std::integral_constant<int, Tile / 2>{});
+    body(d, t);
+  };
   const int width = s.width > s.value_width ? s.width : s.value_width;
-  if (width <= 32) body(std::integral_constant<int, 32>{}, std::integral_constant<int, 64>{});
-  else if (width <= 64) body(std::integral_constant<int, 64>{}, std::integral_constant<int, 64>{});
-  else if (width <= 128) body(std::integral_constant<int, 128>{}, std::integral_constant<int, 64>{});
-  else if (width <= 256) body(std::integral_constant<int, 256>{}, std::integral_constant<int, 32>{});
+  if (width <= 32) fitting(std::integral_constant<int, 32>{}, std::integral_constant<int, 64>{});
+  else if (width <= 64) fitting(std::integral_constant<int, 64>{}, std::integral_constant<int, 64>{});
+  else if (width <= 128) fitting(std::integral_constant<int, 128>{}, std::integral_constant<int, 64>{});
+  else if (width <= 256) fitting(std::integral_constant<int, 256>{}, std::integral_constant<int, 32>{});
   else throw std::runtime_error("plait: the CUDA backend's attention takes heads of at most 256 elements");
 }
 
@@ -262,15 +269,17 @@ void attention(const execution& ex, view q, view k, view v, view segment_start, 
   queue& on = queue_of(ex);
   const attention_shape s(q, k, v);
   const int* segments = segment_start.as<const int>();
-  if (s.width == s.value_width && mma_attention(on, s, q, k, v, segments, static_cast<float>(scale), out, lse.as<float>())) return;
+  const auto factor = static_cast<float>(scale);
+  if (wgmma_attention(on, s, q, k, v, segments, factor, out, lse.as<float>()) || mma_attention(on, s, q, k, v, segments, factor, out, lse.as<float>()))
+    return;
   visit_float("attention", q.type, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    with_width(s, [&](auto d, auto t) {
+    with_width<plain_shared, T>(on, s, [&](auto d, auto t) {
       constexpr int D = decltype(d)::value, Tile = decltype(t)::value;
       constexpr std::size_t shared = sizeof(plain_shared<T, D, Tile>);
       allow_shared(plain_forward<T, D, Tile>, shared, "attention");
       plain_forward<T, D, Tile><<<s.grid(s.queries, Tile, s.heads), 256, shared, on.stream>>>(
-          s, q.as<const T>(), k.as<const T>(), v.as<const T>(), segments, static_cast<float>(scale), out.as<T>(), lse.as<float>());
+          s, q.as<const T>(), k.as<const T>(), v.as<const T>(), segments, factor, out.as<T>(), lse.as<float>());
       launched("attention");
     });
   });
@@ -288,26 +297,28 @@ void attention_gradient(const execution& ex, view q, view k, view v, view segmen
   const int* segments = segment_start.as<const int>();
   const scratch deltas(on, sizeof(float) * static_cast<std::size_t>(s.batch * s.heads * s.queries));
   float* delta = deltas.as<float>();
+  const auto factor = static_cast<float>(scale);
   visit_float("attention_gradient", q.type, [&](auto tag) {
     using T = typename decltype(tag)::type;
     delta_kernel<T><<<blocks_for(s.batch * s.heads * s.queries, 8), 256, 0, on.stream>>>(s, out.as<const T>(), dout.as<const T>(), delta);
     launched("attention_gradient");
-    if (s.width == s.value_width &&
-        mma_attention_gradient(on, s, q, k, v, segments, static_cast<float>(scale), {lse.as<const float>(), delta}, dout, dq, dk, dv))
+    const gradient_inputs in{lse.as<const float>(), delta};
+    if (wgmma_attention_gradient(on, s, q, k, v, segments, factor, in, dout, dq, dk, dv) ||
+        mma_attention_gradient(on, s, q, k, v, segments, factor, in, dout, dq, dk, dv))
       return;
-    with_width(s, [&](auto d, auto t) {
+    with_width<plain_gradient_shared, T>(on, s, [&](auto d, auto t) {
       constexpr int D = decltype(d)::value, Tile = decltype(t)::value;
       constexpr std::size_t shared = sizeof(plain_gradient_shared<T, D, Tile>);
       allow_shared(plain_query_gradient<T, D, Tile>, shared, "attention_gradient");
       allow_shared(plain_key_gradient<T, D, Tile>, shared, "attention_gradient");
       if (dq)
         plain_query_gradient<T, D, Tile><<<s.grid(s.queries, Tile, s.heads), 256, shared, on.stream>>>(
-            s, q.as<const T>(), k.as<const T>(), v.as<const T>(), segments, static_cast<float>(scale), lse.as<const float>(), delta,
+            s, q.as<const T>(), k.as<const T>(), v.as<const T>(), segments, factor, lse.as<const float>(), delta,
             dout.as<const T>(), dq.as<T>());
       launched("attention_gradient");
       if (dk || dv)
         plain_key_gradient<T, D, Tile><<<s.grid(s.keys, Tile, s.key_heads), 256, shared, on.stream>>>(
-            s, q.as<const T>(), k.as<const T>(), v.as<const T>(), segments, static_cast<float>(scale), lse.as<const float>(), delta,
+            s, q.as<const T>(), k.as<const T>(), v.as<const T>(), segments, factor, lse.as<const float>(), delta,
             dout.as<const T>(), dk.as<T>(), dv.as<T>());
       launched("attention_gradient");
     });

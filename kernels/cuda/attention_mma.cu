@@ -1,6 +1,6 @@
-// Attention in bf16 on the tensor cores (mma.sync m16n8k16, float32 sums), heads of 32 to 128: 64 queries a block against tiles of 64 keys
-// that arrive by asynchronous copies, two stages deep. Probabilities are rounded to bf16 before they meet the values. Gradients take two
-// passes, one a tile of queries, one a tile of keys, so that every sum has one owner and a fixed order.
+// Attention in bf16 on the tensor cores (mma.sync m16n8k16, float32 sums), heads of 32 to 192 whose values may be narrower: 64 queries a
+// block against tiles of 64 keys that arrive by asynchronous copies, two stages deep. Probabilities are rounded to bf16 before they meet
+// the values. Gradients take two passes, one a tile of queries, one a tile of keys, so that every sum has one owner and a fixed order.
 #include <cmath>
 
 #include "plait/kernels/cuda/attention.cuh"
@@ -126,40 +126,49 @@ __device__ __forceinline__ void write_rows(bf16* to, index step, index first, in
   }
 }
 
-template <int D>
+/// Tiles in shared memory, one after the other: two that stay, then pairs that are loaded in turn. Widths D and V, or D alone first.
+template <int D, int V, bool Both>
+struct tiles {
+  unsigned base;
+  static constexpr int kept = tile_at<D>::bytes + (Both ? tile_at<V>::bytes : 0), pair = tile_at<D>::bytes + tile_at<V>::bytes;
+  static constexpr std::size_t bytes = kept + 2 * pair;
+  __device__ __forceinline__ tile_at<D> first() const { return {base}; }
+  __device__ __forceinline__ tile_at<V> second() const { return {base + tile_at<D>::bytes}; }
+  __device__ __forceinline__ tile_at<D> wide(int stage) const { return {base + kept + pair * stage}; }
+  __device__ __forceinline__ tile_at<V> narrow(int stage) const { return {base + kept + pair * stage + tile_at<D>::bytes}; }
+};
+
+template <int D, int V>
 __global__ void __launch_bounds__(threads) forward_kernel(attention_shape s, const bf16* q, const bf16* k, const bf16* v,
                                                           const int* segments, float scale, bf16* out, float* lse) {
   extern __shared__ uint4 raw[];
   __shared__ key_range range[tile];
-  const unsigned base = shared_address(raw);
-  const tile_at<D> tq{base};
-  const auto key_tile = [&](int stage) { return tile_at<D>{base + tile_at<D>::bytes * (1 + 2 * stage)}; };
-  const auto value_tile = [&](int stage) { return tile_at<D>{base + tile_at<D>::bytes * (2 + 2 * stage)}; };
+  const tiles<D, V, false> in{shared_address(raw)};
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   const index h = blockIdx.y, b = blockIdx.z, hk = h / s.group;
   const index first = static_cast<index>(gridDim.x - 1 - blockIdx.x) * tile;  // the longest first
-  start_copy(tq, q + s.q_at(b, 0, h), s.q_step(), first, s.queries, s.width);
+  start_copy(in.first(), q + s.q_at(b, 0, h), s.q_step(), first, s.queries, s.width);
   const tile_range seen = ranges_of<tile>(s, segments, b, first, range);
   const int begin = seen.low / tile * tile;
-  const bf16 *keys = k + s.k_at(b, 0, hk), *values = v + s.k_at(b, 0, hk);
+  const bf16 *keys = k + s.k_at(b, 0, hk), *values = v + s.v_at(b, 0, hk);
   if (begin < seen.high) {
-    start_copy(key_tile(0), keys, s.k_step(), begin, s.keys, s.width);
-    start_copy(value_tile(0), values, s.k_step(), begin, s.keys, s.width);
+    start_copy(in.wide(0), keys, s.k_step(), begin, s.keys, s.width);
+    start_copy(in.narrow(0), values, s.v_step(), begin, s.keys, s.value_width);
   }
   end_group();
-  float o[D / 8][4] = {}, largest[2] = {-INFINITY, -INFINITY}, total[2] = {};
+  float o[V / 8][4] = {}, largest[2] = {-INFINITY, -INFINITY}, total[2] = {};
   const float factor = scale * log2_e;
   int stage = 0;
   for (int key = begin; key < seen.high; key += tile, stage ^= 1) {
     if (key + tile < seen.high) {
-      start_copy(key_tile(stage ^ 1), keys, s.k_step(), key + tile, s.keys, s.width);
-      start_copy(value_tile(stage ^ 1), values, s.k_step(), key + tile, s.keys, s.width);
+      start_copy(in.wide(stage ^ 1), keys, s.k_step(), key + tile, s.keys, s.width);
+      start_copy(in.narrow(stage ^ 1), values, s.v_step(), key + tile, s.keys, s.value_width);
     }
     end_group();
     await_groups<1>();
     __syncthreads();
     float c[8][4];
-    multiply_rows<8, D>(c, tq, key_tile(stage), 0);
+    multiply_rows<8, D>(c, in.first(), in.wide(stage), 0);
     const bool full = key >= seen.full_low && key + tile <= seen.full_high;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
@@ -189,9 +198,9 @@ __global__ void __launch_bounds__(threads) forward_kernel(attention_shape s, con
       total[half] = total[half] * shrink + sum;
       largest[half] = best;
 #pragma unroll
-      for (int d = 0; d < D / 8; ++d) o[d][half * 2] *= shrink, o[d][half * 2 + 1] *= shrink;
+      for (int d = 0; d < V / 8; ++d) o[d][half * 2] *= shrink, o[d][half * 2 + 1] *= shrink;
     }
-    multiply_add<8, D>(o, c, value_tile(stage), 0);
+    multiply_add<8, V>(o, c, in.narrow(stage), 0);
     __syncthreads();
   }
   await_groups<0>();
@@ -205,46 +214,43 @@ __global__ void __launch_bounds__(threads) forward_kernel(attention_shape s, con
     if (lse != nullptr && lane % 4 == 0 && row < s.queries)
       lse[(b * s.heads + h) * s.queries + row] = sees ? largest[half] / log2_e + logf(total[half]) : -INFINITY;
   }
-  write_rows<D>(out + s.q_at(b, 0, h), s.q_step(), first, s.queries, s.width, o, inverse);
+  write_rows<V>(out + s.out_at(b, 0, h), s.out_step(), first, s.queries, s.value_width, o, inverse);
 }
 
-template <int D>
+template <int D, int V>
 __global__ void __launch_bounds__(threads)
     query_gradient_kernel(attention_shape s, const bf16* q, const bf16* k, const bf16* v, const int* segments, float scale,
-                          gradient_inputs in, const bf16* dout, bf16* dq) {
+                          gradient_inputs rows, const bf16* dout, bf16* dq) {
   extern __shared__ uint4 raw[];
   __shared__ key_range range[tile];
-  const unsigned base = shared_address(raw);
-  const tile_at<D> tq{base}, td{base + tile_at<D>::bytes};
-  const auto key_tile = [&](int stage) { return tile_at<D>{base + tile_at<D>::bytes * (2 + 2 * stage)}; };
-  const auto value_tile = [&](int stage) { return tile_at<D>{base + tile_at<D>::bytes * (3 + 2 * stage)}; };
+  const tiles<D, V, true> in{shared_address(raw)};
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   const index h = blockIdx.y, b = blockIdx.z, hk = h / s.group;
   const index first = static_cast<index>(gridDim.x - 1 - blockIdx.x) * tile;
-  start_copy(tq, q + s.q_at(b, 0, h), s.q_step(), first, s.queries, s.width);
-  start_copy(td, dout + s.q_at(b, 0, h), s.q_step(), first, s.queries, s.width);
+  start_copy(in.first(), q + s.q_at(b, 0, h), s.q_step(), first, s.queries, s.width);
+  start_copy(in.second(), dout + s.out_at(b, 0, h), s.out_step(), first, s.queries, s.value_width);
   const tile_range seen = ranges_of<tile>(s, segments, b, first, range);
   const int begin = seen.low / tile * tile;
-  const bf16 *keys = k + s.k_at(b, 0, hk), *values = v + s.k_at(b, 0, hk);
+  const bf16 *keys = k + s.k_at(b, 0, hk), *values = v + s.v_at(b, 0, hk);
   if (begin < seen.high) {
-    start_copy(key_tile(0), keys, s.k_step(), begin, s.keys, s.width);
-    start_copy(value_tile(0), values, s.k_step(), begin, s.keys, s.width);
+    start_copy(in.wide(0), keys, s.k_step(), begin, s.keys, s.width);
+    start_copy(in.narrow(0), values, s.v_step(), begin, s.keys, s.value_width);
   }
   end_group();
   float lse[2], delta[2];
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const index row = first + warp * 16 + lane / 4 + half * 8, at = (b * s.heads + h) * s.queries + row;
-    lse[half] = row < s.queries ? in.lse[at] * log2_e : 0.0f;
-    delta[half] = row < s.queries ? in.delta[at] : 0.0f;
+    lse[half] = row < s.queries ? rows.lse[at] * log2_e : 0.0f;
+    delta[half] = row < s.queries ? rows.delta[at] : 0.0f;
   }
   float o[D / 8][4] = {};
   const float factor = scale * log2_e;
   int stage = 0;
   for (int key = begin; key < seen.high; key += tile, stage ^= 1) {
     if (key + tile < seen.high) {
-      start_copy(key_tile(stage ^ 1), keys, s.k_step(), key + tile, s.keys, s.width);
-      start_copy(value_tile(stage ^ 1), values, s.k_step(), key + tile, s.keys, s.width);
+      start_copy(in.wide(stage ^ 1), keys, s.k_step(), key + tile, s.keys, s.width);
+      start_copy(in.narrow(stage ^ 1), values, s.v_step(), key + tile, s.keys, s.value_width);
     }
     end_group();
     await_groups<1>();
@@ -253,8 +259,8 @@ __global__ void __launch_bounds__(threads)
 #pragma unroll 1
     for (int part = 0; part < tile; part += 32) {
       float c[4][4], g[4][4];
-      multiply_rows<4, D>(c, tq, key_tile(stage), part);
-      multiply_rows<4, D>(g, td, value_tile(stage), part);
+      multiply_rows<4, D>(c, in.first(), in.wide(stage), part);
+      multiply_rows<4, V>(g, in.second(), in.narrow(stage), part);
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const key_range r = range[warp * 16 + lane / 4 + half * 8];
@@ -268,7 +274,7 @@ __global__ void __launch_bounds__(threads)
             x = visible ? exp2f(x * factor - lse[half]) * (g[n][half * 2 + i] - delta[half]) * scale : 0.0f;
           }
       }
-      multiply_add<4, D>(o, c, key_tile(stage), part);
+      multiply_add<4, D>(o, c, in.wide(stage), part);
     }
     __syncthreads();
   }
@@ -277,32 +283,29 @@ __global__ void __launch_bounds__(threads)
   write_rows<D>(dq + s.q_at(b, 0, h), s.q_step(), first, s.queries, s.width, o, one);
 }
 
-/// Rows are keys here: products come out transposed.
-template <int D>
-__global__ void __launch_bounds__(threads)
+/// Rows are keys here: products come out transposed. Sums for keys, values or both: for wide heads both are too many registers.
+template <int D, int V, bool Keys, bool Values>
+__global__ void __launch_bounds__(threads, 2)
     key_gradient_kernel(attention_shape s, const bf16* q, const bf16* k, const bf16* v, const int* segments, float scale,
-                        gradient_inputs in, const bf16* dout, bf16* dk, bf16* dv) {
+                        gradient_inputs rows, const bf16* dout, bf16* dk, bf16* dv) {
   extern __shared__ uint4 raw[];
   __shared__ key_range range[tile];
   __shared__ float lse[tile], delta[tile];
-  const unsigned base = shared_address(raw);
-  const tile_at<D> tk{base}, tv{base + tile_at<D>::bytes};
-  const auto query_tile = [&](int stage) { return tile_at<D>{base + tile_at<D>::bytes * (2 + 2 * stage)}; };
-  const auto dout_tile = [&](int stage) { return tile_at<D>{base + tile_at<D>::bytes * (3 + 2 * stage)}; };
+  const tiles<D, V, Keys> in{shared_address(raw)};
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   const index hk = blockIdx.y, b = blockIdx.z;
   const int key = static_cast<int>(blockIdx.x) * tile;
-  start_copy(tk, k + s.k_at(b, 0, hk), s.k_step(), key, s.keys, s.width);
-  start_copy(tv, v + s.k_at(b, 0, hk), s.k_step(), key, s.keys, s.width);
-  float gk[D / 8][4] = {}, gv[D / 8][4] = {};
+  start_copy(in.first(), k + s.k_at(b, 0, hk), s.k_step(), key, s.keys, s.width);
+  if constexpr (Keys) start_copy(in.second(), v + s.v_at(b, 0, hk), s.v_step(), key, s.keys, s.value_width);
+  float gk[Keys ? D / 8 : 1][4] = {}, gv[Values ? V / 8 : 1][4] = {};
   // Query i stands at key i + keys - queries: earlier ones see none of these keys.
   index start = key - (s.keys - s.queries);
   start = start < 0 ? 0 : start / tile * tile;
-  const index tiles = start < s.queries ? (s.queries - start + tile - 1) / tile : 0, turns = tiles * s.group;
+  const index blocks = start < s.queries ? (s.queries - start + tile - 1) / tile : 0, turns = blocks * s.group;
   const auto copy_turn = [&](index turn, int stage) {  // heads of the group are the inner loop
     const index h = hk * s.group + turn % s.group, first = start + turn / s.group * tile;
-    start_copy(query_tile(stage), q + s.q_at(b, 0, h), s.q_step(), first, s.queries, s.width);
-    start_copy(dout_tile(stage), dout + s.q_at(b, 0, h), s.q_step(), first, s.queries, s.width);
+    start_copy(in.wide(stage), q + s.q_at(b, 0, h), s.q_step(), first, s.queries, s.width);
+    start_copy(in.narrow(stage), dout + s.out_at(b, 0, h), s.out_step(), first, s.queries, s.value_width);
   };
   if (turns > 0) copy_turn(0, 0);
   end_group();
@@ -316,8 +319,8 @@ __global__ void __launch_bounds__(threads)
     if (turn % s.group == 0) seen = ranges_of<tile>(s, segments, b, first, range);
     if (threadIdx.x < tile) {
       const index row = first + threadIdx.x, at = (b * s.heads + h) * s.queries + row;
-      lse[threadIdx.x] = row < s.queries ? in.lse[at] * log2_e : 0.0f;
-      delta[threadIdx.x] = row < s.queries ? in.delta[at] : 0.0f;
+      lse[threadIdx.x] = row < s.queries ? rows.lse[at] * log2_e : 0.0f;
+      delta[threadIdx.x] = row < s.queries ? rows.delta[at] : 0.0f;
     }
     await_groups<1>();
     __syncthreads();
@@ -326,8 +329,8 @@ __global__ void __launch_bounds__(threads)
 #pragma unroll 1
       for (int part = 0; part < tile; part += 32) {
         float c[4][4], g[4][4];
-        multiply_rows<4, D>(c, tk, query_tile(stage), part);
-        multiply_rows<4, D>(g, tv, dout_tile(stage), part);
+        multiply_rows<4, D>(c, in.first(), in.wide(stage), part);
+        if constexpr (Keys) multiply_rows<4, V>(g, in.second(), in.narrow(stage), part);
 #pragma unroll
         for (int n = 0; n < 4; ++n)
 #pragma unroll
@@ -341,42 +344,47 @@ __global__ void __launch_bounds__(threads)
               const bool visible = full || (at >= r.from && at < r.to);
               const float p = visible ? exp2f(c[n][half * 2 + i] * factor - sum) : 0.0f;
               c[n][half * 2 + i] = p;
-              g[n][half * 2 + i] = visible ? p * (g[n][half * 2 + i] - d) * scale : 0.0f;
+              if constexpr (Keys) g[n][half * 2 + i] = visible ? p * (g[n][half * 2 + i] - d) * scale : 0.0f;
             }
           }
-        multiply_add<4, D>(gv, c, dout_tile(stage), part);
-        multiply_add<4, D>(gk, g, query_tile(stage), part);
+        if constexpr (Values) multiply_add<4, V>(gv, c, in.narrow(stage), part);
+        if constexpr (Keys) multiply_add<4, D>(gk, g, in.wide(stage), part);
       }
     }
     __syncthreads();
   }
   await_groups<0>();
   const float one[2] = {1.0f, 1.0f};
-  if (dk != nullptr) write_rows<D>(dk + s.k_at(b, 0, hk), s.k_step(), key, s.keys, s.width, gk, one);
-  if (dv != nullptr) write_rows<D>(dv + s.k_at(b, 0, hk), s.k_step(), key, s.keys, s.width, gv, one);
+  if constexpr (Keys)
+    if (dk != nullptr) write_rows<D>(dk + s.k_at(b, 0, hk), s.k_step(), key, s.keys, s.width, gk, one);
+  if constexpr (Values)
+    if (dv != nullptr) write_rows<V>(dv + s.v_at(b, 0, hk), s.v_step(), key, s.keys, s.value_width, gv, one);
 }
 
 /// Narrower heads than 32 are left to the plain kernel: tiles of 64 columns would be mostly zeros, and it keeps probabilities in float32.
-bool fits(const attention_shape& s, const view& q, const view& k, const view& v) {
-  return q.type == dtype::bf16 && s.width % 8 == 0 && s.width >= 32 && s.width <= 128 && aligned16(q.as<char>(), k.as<char>(), v.as<char>());
+bool fits(const queue& on, const attention_shape& s, const view& q, const view& k, const view& v) {
+  return q.type == dtype::bf16 && s.width % 8 == 0 && s.value_width % 8 == 0 && s.value_width >= 32 && s.value_width <= s.width &&
+         s.width <= 192 && s.value_width <= 128 && (s.width <= 128 || on.block_shared >= tiles<192, 128, true>::bytes + 4096) &&
+         aligned16(q.as<char>(), k.as<char>(), v.as<char>());
 }
+/// Calls body(width, values' width): of the tiles.
 template <class F>
-void with_width(int width, F&& body) {
-  if (width <= 64) body(std::integral_constant<int, 64>{});
-  else body(std::integral_constant<int, 128>{});
+void with_width(const attention_shape& s, F&& body) {
+  if (s.width <= 64) body(std::integral_constant<int, 64>{}, std::integral_constant<int, 64>{});
+  else if (s.width <= 128) body(std::integral_constant<int, 128>{}, std::integral_constant<int, 128>{});
+  else body(std::integral_constant<int, 192>{}, std::integral_constant<int, 128>{});
 }
 
 }  // namespace
 
 bool mma_attention(queue& on, const attention_shape& s, const view& q, const view& k, const view& v, const int* segments, float scale,
                    const view& out, float* lse) {
-  if (wgmma_attention(on, s, q, k, v, segments, scale, out, lse)) return true;
-  if (!fits(s, q, k, v)) return false;
-  with_width(s.width, [&](auto d) {
-    constexpr int D = decltype(d)::value;
-    constexpr std::size_t shared = 5 * tile_at<D>::bytes;
-    allow_shared(forward_kernel<D>, shared, "attention");
-    forward_kernel<D><<<s.grid(s.queries, tile, s.heads), threads, shared, on.stream>>>(
+  if (!fits(on, s, q, k, v)) return false;
+  with_width(s, [&](auto d, auto w) {
+    constexpr int D = decltype(d)::value, V = decltype(w)::value;
+    constexpr std::size_t shared = tiles<D, V, false>::bytes;
+    allow_shared(forward_kernel<D, V>, shared, "attention");
+    forward_kernel<D, V><<<s.grid(s.queries, tile, s.heads), threads, shared, on.stream>>>(
         s, q.as<const bf16>(), k.as<const bf16>(), v.as<const bf16>(), segments, scale, out.as<bf16>(), lse);
     launched("attention");
   });
@@ -385,23 +393,30 @@ bool mma_attention(queue& on, const attention_shape& s, const view& q, const vie
 
 bool mma_attention_gradient(queue& on, const attention_shape& s, const view& q, const view& k, const view& v, const int* segments,
                             float scale, const gradient_inputs& in, const view& dout, const view& dq, const view& dk, const view& dv) {
-  if (wgmma_attention_gradient(on, s, q, k, v, segments, scale, in, dout, dq, dk, dv)) return true;
-  if (!fits(s, q, k, v) || !aligned16(dout.as<char>())) return false;
-  with_width(s.width, [&](auto d) {
-    constexpr int D = decltype(d)::value;
-    constexpr std::size_t shared = 6 * tile_at<D>::bytes;
-    allow_shared(query_gradient_kernel<D>, shared, "attention_gradient");
-    allow_shared(key_gradient_kernel<D>, shared, "attention_gradient");
+  if (!fits(on, s, q, k, v) || !aligned16(dout.as<char>())) return false;
+  with_width(s, [&](auto d, auto w) {
+    constexpr int D = decltype(d)::value, V = decltype(w)::value;
     if (dq) {
-      query_gradient_kernel<D><<<s.grid(s.queries, tile, s.heads), threads, shared, on.stream>>>(
+      constexpr std::size_t shared = tiles<D, V, true>::bytes;
+      allow_shared(query_gradient_kernel<D, V>, shared, "attention_gradient");
+      query_gradient_kernel<D, V><<<s.grid(s.queries, tile, s.heads), threads, shared, on.stream>>>(
           s, q.as<const bf16>(), k.as<const bf16>(), v.as<const bf16>(), segments, scale, in, dout.as<const bf16>(), dq.as<bf16>());
       launched("attention_gradient");
     }
-    if (dk || dv) {
-      key_gradient_kernel<D><<<s.grid(s.keys, tile, s.key_heads), threads, shared, on.stream>>>(
+    const auto of_keys = [&](auto keys, auto values) {
+      constexpr bool Keys = decltype(keys)::value, Values = decltype(values)::value;
+      constexpr std::size_t shared = tiles<D, V, Keys>::bytes;
+      allow_shared(key_gradient_kernel<D, V, Keys, Values>, shared, "attention_gradient");
+      key_gradient_kernel<D, V, Keys, Values><<<s.grid(s.keys, tile, s.key_heads), threads, shared, on.stream>>>(
           s, q.as<const bf16>(), k.as<const bf16>(), v.as<const bf16>(), segments, scale, in, dout.as<const bf16>(), dk.as<bf16>(),
           dv.as<bf16>());
       launched("attention_gradient");
+    };
+    if constexpr (D + V <= 256) {
+      if (dk || dv) of_keys(std::true_type{}, std::true_type{});
+    } else {
+      if (dk) of_keys(std::true_type{}, std::false_type{});
+      if (dv) of_keys(std::false_type{}, std::true_type{});
     }
   });
   return true;

@@ -1,4 +1,4 @@
-// Attention in bf16 on Hopper's tensor cores: heads of 64 or 128. One warp loads tiles by the copy engine, two warpgroups of 64 rows each
+// Attention in bf16 on Hopper's tensor cores: heads of 64 or 128, and forward of 192 with values of 128 (DeepSeek's). One warp loads tiles by the copy engine, two warpgroups of 64 rows each
 // multiply (wgmma, float32 sums). Probabilities are rounded to bf16 before they meet the values, their gradients before they meet queries
 // and keys. Gradients take two passes, one a tile of queries, one a tile of keys, so that every sum has one owner and a fixed order.
 // After FlashAttention (arXiv 2205.14135, 2407.08608).
@@ -165,21 +165,23 @@ __device__ __forceinline__ void mask(float (&s)[C / 2], const key_range (&seen)[
 }
 
 inline constexpr int forward_stages = 2;
-template <int D>
-inline constexpr std::size_t forward_shared = slack + (1 + 2 * forward_stages) * tile<tile_rows, D>::bytes;
+template <int D, int V>
+inline constexpr std::size_t forward_shared = slack + (1 + forward_stages) * tile<tile_rows, D>::bytes + forward_stages * tile<tile_rows, V>::bytes;
 
-template <int D>
+/// D: width of queries and keys, V: of values.
+template <int D, int V>
 __global__ void __launch_bounds__(threads, 1)
     forward_kernel(const __grid_constant__ tensor_maps maps, attention_shape s, const int* segments, float scale, float* lse) {
   using block = tile<tile_rows, D>;
+  using value_block = tile<tile_rows, V>;
   extern __shared__ uint4 raw[];
   __shared__ key_range range[tile_rows];
   __shared__ std::uint64_t query_full, key_full[forward_stages], key_empty[forward_stages], value_full[forward_stages],
       value_empty[forward_stages];
   const std::uint32_t base = tiles_begin(raw);
   const block queries{base};
-  const auto key_tile = [&](int stage) { return block{base + (1 + 2 * stage) * block::bytes}; };
-  const auto value_tile = [&](int stage) { return block{base + (2 + 2 * stage) * block::bytes}; };
+  const auto key_tile = [&](int stage) { return block{base + block::bytes + stage * (block::bytes + value_block::bytes)}; };
+  const auto value_tile = [&](int stage) { return value_block{key_tile(stage).base + block::bytes}; };
   const int h = static_cast<int>(blockIdx.y), b = static_cast<int>(blockIdx.z), hk = h / static_cast<int>(s.group);
   const index first = static_cast<index>(gridDim.x - 1 - blockIdx.x) * tile_rows;  // the longest first
   if (threadIdx.x == 0) {
@@ -203,14 +205,14 @@ __global__ void __launch_bounds__(threads, 1)
     queries.load(maps.q, ready, h * D, static_cast<int>(first), b);
     ring<forward_stages> at;
     for (int key = begin; key < seen.high; key += tile_rows, at.next()) {
-      const auto fetch = [&](std::uint64_t* empty, std::uint64_t* full, block to, const CUtensorMap& map) {
+      const auto fetch = [&](std::uint64_t* empty, std::uint64_t* full, auto to, const CUtensorMap& map, int column) {
         ptx::barrier_wait(ptx::shared_address(&empty[at.stage]), at.phase ^ 1);
         const std::uint32_t barrier = ptx::shared_address(&full[at.stage]);
-        ptx::barrier_arrive_expect(barrier, block::bytes);
-        to.load(map, barrier, hk * D, key, b);
+        ptx::barrier_arrive_expect(barrier, to.bytes);
+        to.load(map, barrier, column, key, b);
       };
-      fetch(key_empty, key_full, key_tile(at.stage), maps.k);
-      fetch(value_empty, value_full, value_tile(at.stage), maps.v);
+      fetch(key_empty, key_full, key_tile(at.stage), maps.k, hk * D);
+      fetch(value_empty, value_full, value_tile(at.stage), maps.v, hk * V);
     }
     return;
   }
@@ -223,7 +225,7 @@ __global__ void __launch_bounds__(threads, 1)
   const key_range mine[2] = {range[row], range[row + 8]};
   const float factor = scale * log2_e;
   float largest[2] = {-INFINITY, -INFINITY}, total[2] = {}, shrink[2];
-  sums<D> o;
+  sums<V> o;
 #pragma unroll
   for (float& x : o) x = 0;
   if (begin < seen.high) {
@@ -239,7 +241,7 @@ __global__ void __launch_bounds__(threads, 1)
     const auto weigh = [&] {
       ptx::barrier_wait(ptx::shared_address(&value_full[values.stage]), values.phase);
       wgmma::fence();
-      multiply_add<tile_rows, D>(o, p, value_tile(values.stage));
+      multiply_add<tile_rows, V>(o, p, value_tile(values.stage));
       wgmma::commit();
     };
     const auto finish_scores = [&](int key) {
@@ -266,7 +268,7 @@ __global__ void __launch_bounds__(threads, 1)
       release(value_empty, values.stage);
       values.next();
 #pragma unroll
-      for (int n = 0; n < D / 8; ++n) {
+      for (int n = 0; n < V / 8; ++n) {
         o[4 * n] *= shrink[0], o[4 * n + 1] *= shrink[0];
         o[4 * n + 2] *= shrink[1], o[4 * n + 3] *= shrink[1];
       }
@@ -288,7 +290,7 @@ __global__ void __launch_bounds__(threads, 1)
     if (lse != nullptr && lane % 4 == 0 && at < s.queries)
       lse[(b * s.heads + h) * s.queries + at] = sees ? largest[half] * scale + logf(total[half]) : -INFINITY;
   }
-  write_rows(maps.out, queries, warpgroup, o, inverse, h * D, first, s.queries, b);
+  write_rows(maps.out, value_block{base}, warpgroup, o, inverse, h * V, first, s.queries, b);
 }
 
 // --- gradient of the queries: 128 of them against tiles of 128 keys -------------------------------------------------------------------
@@ -558,7 +560,8 @@ __global__ void __launch_bounds__(threads, 1)
 // --- launches --------------------------------------------------------------------------------------------------------------------------
 
 bool fits(const queue& on, const attention_shape& s, float scale, std::initializer_list<view> all) {
-  if (on.capability != 90 || s.queries < 32 || (s.width != 64 && s.width != 128) || !(scale > 0) || s.keys > 0x7fffff00 || s.queries > 0x7fffff00) return false;
+  if (on.capability != 90 || s.queries < 32) return false;
+  if (!(scale > 0) || s.keys > 0x7fffff00 || s.queries > 0x7fffff00) return false;
   for (const view& x : all)
     if (x && (x.type != dtype::bf16 || !aligned16(x.as<char>()))) return false;
   return kernels::tensor_map_encoder() != nullptr;
@@ -573,9 +576,11 @@ CUtensorMap map_of(const view& x, int rows) {
   return map;
 }
 template <class F>
-void with_width(int width, F&& body) {
-  if (width == 64) body(std::integral_constant<int, 64>{});
+bool with_width(const attention_shape& s, F&& body) {
+  if (s.value_width != s.width || (s.width != 64 && s.width != 128)) return false;
+  if (s.width == 64) body(std::integral_constant<int, 64>{});
   else body(std::integral_constant<int, 128>{});
+  return true;
 }
 
 }  // namespace
@@ -583,20 +588,23 @@ void with_width(int width, F&& body) {
 bool wgmma_attention(queue& on, const attention_shape& s, const view& q, const view& k, const view& v, const int* segments, float scale,
                      const view& out, float* lse) {
   if (!fits(on, s, scale, {q, k, v, out})) return false;
-  const tensor_maps maps{map_of(q, tile_rows), map_of(k, tile_rows), map_of(v, tile_rows), {}, map_of(out, 64), {}};
-  with_width(s.width, [&](auto d) {
-    constexpr int D = decltype(d)::value;
-    allow_shared(forward_kernel<D>, forward_shared<D>, "attention");
-    forward_kernel<D><<<s.grid(s.queries, tile_rows, s.heads), threads, forward_shared<D>, on.stream>>>(maps, s, segments, scale, lse);
+  const auto run = [&](auto d, auto w) {
+    constexpr int D = decltype(d)::value, V = decltype(w)::value;
+    const tensor_maps maps{map_of(q, tile_rows), map_of(k, tile_rows), map_of(v, tile_rows), {}, map_of(out, 64), {}};
+    allow_shared(forward_kernel<D, V>, forward_shared<D, V>, "attention");
+    forward_kernel<D, V><<<s.grid(s.queries, tile_rows, s.heads), threads, forward_shared<D, V>, on.stream>>>(maps, s, segments, scale, lse);
     launched("attention");
-  });
+  };
+  if (with_width(s, [&](auto d) { run(d, d); })) return true;
+  if (s.width != 192 || s.value_width != 128) return false;
+  run(std::integral_constant<int, 192>{}, std::integral_constant<int, 128>{});
   return true;
 }
 
 bool wgmma_attention_gradient(queue& on, const attention_shape& s, const view& q, const view& k, const view& v, const int* segments,
                               float scale, const gradient_inputs& in, const view& dout, const view& dq, const view& dk, const view& dv) {
   if (!fits(on, s, scale, {q, k, v, dout, dq, dk, dv})) return false;
-  with_width(s.width, [&](auto d) {
+  return with_width(s, [&](auto d) {
     constexpr int D = decltype(d)::value;
     if (dq) {
       const tensor_maps maps{map_of(q, tile_rows), map_of(k, tile_rows), map_of(v, tile_rows), map_of(dout, tile_rows), map_of(dq, 64), {}};
@@ -612,7 +620,6 @@ bool wgmma_attention_gradient(queue& on, const attention_shape& s, const view& q
       launched("attention_gradient");
     }
   });
-  return true;
 }
 
 }  // namespace plait::inline v0_1::cuda

@@ -100,10 +100,14 @@ const char* cuda_missing() {
     cudaGetLastError();
     if (error != cudaSuccess) return std::string("CUDA finds no GPU (") + cudaGetErrorString(error) + ")";
     if (count == 0) return std::string("CUDA finds no GPU");
-    int device = 0, major = 0;
-    if (cudaGetDevice(&device) != cudaSuccess || cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess)
+    int device = 0, major = 0, minor = 0;
+    if (cudaGetDevice(&device) != cudaSuccess || cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess ||
+        cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device) != cudaSuccess)
       return std::string("the GPU does not answer");
-    if (major != 9) return std::string("the GPU's compute capability is " + std::to_string(major) + ".x, the kernels are built for 9.0");
+    const std::string capability = "the GPU's compute capability is " + std::to_string(major) + "." + std::to_string(minor);
+    if (major < 8) return capability + "; the kernels need 8.0 or later";
+    if (!cuda::built_for_this_device())
+      return capability + ", for which this program has no kernels; configure it with -DCMAKE_CUDA_ARCHITECTURES=" + std::to_string(10 * major + minor);
     if (const char* blas = cuda::blas_missing()) return std::string(blas);
     return std::string();
   }();

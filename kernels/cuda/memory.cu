@@ -181,4 +181,11 @@ void cast(const execution& ex, view from, view to) {
   });
 }
 
+bool built_for_this_device() {
+  cudaFuncAttributes any{};
+  const bool found = cudaFuncGetAttributes(&any, box_kernel<char>) == cudaSuccess;
+  cudaGetLastError();
+  return found;
+}
+
 }  // namespace plait::inline v0_1::cuda

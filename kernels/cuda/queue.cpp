@@ -1,5 +1,7 @@
 #include "plait/kernels/cuda/queue.hpp"
 
+#include "plait/kernels/per_device.hpp"
+
 #include <cstdlib>
 #include <cstring>
 
@@ -14,6 +16,10 @@ queue::queue() {
   check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "asking the GPU");
   check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "asking the GPU");
   capability = 10 * major + minor;
+  int bytes = 0;
+  check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "asking the GPU");
+  block_shared = static_cast<std::size_t>(bytes);
+  if (kernels::portable_only()) capability = 80, block_shared = least_block_shared;
   if (const char* missing = blas_missing()) throw std::runtime_error(std::string("plait: CUDA: ") + missing);
   check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "making a stream");
   for (cudaEvent_t& e : half_done) check(cudaEventCreateWithFlags(&e, cudaEventDisableTiming), "making an event");

@@ -6,6 +6,7 @@
 #include "plait/kernels/grouped_gemm.hpp"
 #include "plait/kernels/grouped_gemm/arguments.hpp"
 #include "plait/kernels/grouped_gemm/select.hpp"
+#include "plait/kernels/per_device.hpp"
 
 namespace plait::inline v0_1::kernels {
 namespace {
@@ -40,7 +41,7 @@ device current_device() {
   if (cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, number) != cudaSuccess) return {};
   if (cudaDeviceGetAttribute(&capability, cudaDevAttrComputeCapabilityMajor, number) != cudaSuccess) return {};
   known_number = number;
-  known = {capability >= 8 ? count : 0, capability == 9};
+  known = {capability >= 8 ? count : 0, capability == 9 && !portable_only()};
   return known;
 }
 

@@ -15,6 +15,9 @@ endfunction()
 if(CMAKE_CUDA_COMPILER AND TARGET CUDA::cudart AND TARGET CUDA::cublasLt)
   file(GLOB_RECURSE plait_cuda_sources CONFIGURE_DEPENDS
     "${PROJECT_SOURCE_DIR}/kernels/*.cu" "${PROJECT_SOURCE_DIR}/kernels/*.cpp")
+  file(GLOB plait_hopper_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/kernels/instances/*.cu" "${PROJECT_SOURCE_DIR}/kernels/cuda/*_wgmma.cu")
+  list(FILTER plait_hopper_sources EXCLUDE REGEX "/portable\\.cu$")
+  list(REMOVE_ITEM plait_cuda_sources ${plait_hopper_sources})
   add_library(plait_cuda STATIC ${plait_cuda_sources})
   add_library(plait::cuda ALIAS plait_cuda)
   target_include_directories(plait_cuda PUBLIC "${PROJECT_SOURCE_DIR}/kernels")
@@ -35,11 +38,18 @@ if(CMAKE_CUDA_COMPILER AND TARGET CUDA::cudart AND TARGET CUDA::cublasLt)
     endif()
   endif()
   plait_cuda_options(plait_cuda)
+
+  # What uses Hopper's own instructions is built for it alone, whatever the rest is built for.
+  add_library(plait_hopper OBJECT ${plait_hopper_sources})
+  target_include_directories(plait_hopper PRIVATE "${PROJECT_SOURCE_DIR}/kernels")
+  target_link_libraries(plait_hopper PRIVATE plait::plait CUDA::cudart)
+  set_target_properties(plait_hopper PROPERTIES CUDA_ARCHITECTURES 90a-real)
+  plait_cuda_options(plait_hopper)
+  target_sources(plait_cuda PRIVATE $<TARGET_OBJECTS:plait_hopper>)
+
   # Hot kernels: spills and local memory are errors, serialised wgmma too (ptxas only mentions it, so the output is read).
-  set_target_properties(plait_cuda PROPERTIES RULE_LAUNCH_COMPILE "sh ${PROJECT_SOURCE_DIR}/scripts/cmake/nvcc_guard.sh")
-  file(GLOB plait_grouped_gemm_instances CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/kernels/instances/*.cu")
-  set_source_files_properties(${plait_grouped_gemm_instances} "${PROJECT_SOURCE_DIR}/kernels/cuda/attention_wgmma.cu" PROPERTIES
-    COMPILE_OPTIONS "-Xptxas=-Werror,-warn-spills,-warn-lmem-usage")
-  set_source_files_properties("${PROJECT_SOURCE_DIR}/kernels/instances/portable.cu" PROPERTIES COMPILE_OPTIONS
-    "-Xptxas=-Werror,-warn-spills,-warn-lmem-usage;-gencode=arch=compute_80,code=[sm_80,compute_80]")
+  set_target_properties(plait_cuda plait_hopper PROPERTIES RULE_LAUNCH_COMPILE "sh ${PROJECT_SOURCE_DIR}/scripts/cmake/nvcc_guard.sh")
+  target_compile_options(plait_hopper PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:-Xptxas=-Werror,-warn-spills,-warn-lmem-usage>")
+  set_source_files_properties("${PROJECT_SOURCE_DIR}/kernels/instances/portable.cu" "${PROJECT_SOURCE_DIR}/kernels/cuda/attention_mma.cu"
+    PROPERTIES COMPILE_OPTIONS "-Xptxas=-Werror,-warn-spills,-warn-lmem-usage")
 endif()

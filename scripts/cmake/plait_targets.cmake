@@ -33,7 +33,7 @@ endif()
 # CUDA. CMake 3.25 does not know C++20 for nvcc 13: our own CUDA targets pass the flag themselves (plait_own.cmake).
 if(PLAIT_CUDA)
   if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
-    set(CMAKE_CUDA_ARCHITECTURES 90a)
+    set(CMAKE_CUDA_ARCHITECTURES 80-virtual 90a-real) # Hopper; others from 8.0 on translate the first when they load it
   endif()
   include(CheckLanguage)
   check_language(CUDA)

@@ -47,6 +47,8 @@ if "PLAIT_TEST_RANKS" in os.environ:  # only the plans of so many ranks, for a m
         sizes = dict(axis.split("=") for axis in flags[1].split(",")) if flags else {}
         return int(sizes.get("fsdp", 1)) * int(sizes.get("tp", 1))
     PLANS, REPEATED = ([p for p in plans if ranks(p[1]) == int(os.environ["PLAIT_TEST_RANKS"])] for plans in (PLANS, REPEATED))
+if "PLAIT_TEST_PLANS" in os.environ:  # only those, by name, with commas between
+    PLANS, REPEATED = ([p for p in plans if p[0] in os.environ["PLAIT_TEST_PLANS"].split(",")] for plans in (PLANS, REPEATED))
 FLAGS = os.environ.get("PLAIT_TEST_FLAGS", "").split()  # added to every run of ranks, such as --processes 2
 LAUNCHER = os.environ.get("PLAIT_TEST_LAUNCHER", "").split()  # before the program where it has ranks, such as mpirun -n 2
 SMALL = os.environ.get("PLAIT_TEST_SCALE") == "small"  # under a sanitizer: each of the four plans, with and without FSDP

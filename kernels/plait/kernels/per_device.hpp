@@ -3,6 +3,8 @@
 #include <cuda_runtime_api.h>
 
 #include <atomic>
+#include <cstdlib>
+#include <cstring>
 
 namespace plait::inline v0_1::kernels {
 
@@ -11,6 +13,15 @@ inline constexpr int most_devices = 64;
 inline int this_device() {
   int device = 0;
   return cudaGetDevice(&device) == cudaSuccess && device < most_devices ? device : 0;
+}
+
+/// PLAIT_PORTABLE_KERNELS=1: only kernels that every device from compute capability 8.0 on can run, to try them on a Hopper.
+inline bool portable_only() {
+  static const bool set = [] {
+    const char* value = std::getenv("PLAIT_PORTABLE_KERNELS");
+    return value != nullptr && *value != '\0' && std::strcmp(value, "0") != 0;
+  }();
+  return set;
 }
 
 /// Calls prepare() unless it has succeeded on this device. Each call site has its own memory; doing it twice must do no harm.

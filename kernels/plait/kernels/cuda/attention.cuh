@@ -88,13 +88,14 @@ struct gradient_inputs {
   const float *lse, *delta;
 };
 
-// bf16 on Hopper (attention_wgmma.cu): heads of 64 or 128. False where it does not fit: then the next two serve.
+// bf16 on Hopper (attention_wgmma.cu): heads of 64 or 128, values as wide; forward also of 192 with values of 128.
+// False where it does not fit: then the next serve.
 bool wgmma_attention(queue& on, const attention_shape& s, const view& q, const view& k, const view& v, const int* segments, float scale,
                      const view& out, float* lse);
 bool wgmma_attention_gradient(queue& on, const attention_shape& s, const view& q, const view& k, const view& v, const int* segments,
                               float scale, const gradient_inputs& in, const view& dout, const view& dq, const view& dk, const view& dv);
 
-// bf16 on the tensor cores (attention_mma.cu), keys as wide as values; false where it does not fit: then the plain kernels serve.
+// bf16 on the tensor cores (attention_mma.cu), values no wider than keys; false where it does not fit: then the plain kernels serve.
 bool mma_attention(queue& on, const attention_shape& s, const view& q, const view& k, const view& v, const int* segments, float scale,
                    const view& out, float* lse);
 bool mma_attention_gradient(queue& on, const attention_shape& s, const view& q, const view& k, const view& v, const int* segments,

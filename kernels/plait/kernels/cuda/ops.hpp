@@ -5,6 +5,7 @@
 namespace plait::inline v0_1::cuda {
 
 // memory.cu
+bool built_for_this_device();  // are there kernels for the current device?
 void copy(const execution&, void* to, const void* from, std::size_t bytes);
 void copy_box(const execution&, void* to, const std::int64_t* to_extent, const std::int64_t* to_start, const void* from,
               const std::int64_t* from_extent, const std::int64_t* from_start, const std::int64_t* count, int rank, std::size_t element);

@@ -31,6 +31,7 @@ struct queue {
   arena memory;
   bool poison = false;
   int device = 0, multiprocessors = 1, capability = 0;  // capability: 90 for 9.0
+  std::size_t block_shared = 0;                         // shared memory that a block may ask for
 
   // The smallest (row, kind) of any fault found, as one word, so that which one is reported does not depend on timing.
   unsigned long long* faults = nullptr;
@@ -63,6 +64,8 @@ struct queue {
 /// Has everything before the mark run? Null: no.
 bool has_reached(void* mark);
 
+/// What a block may ask for on every device from compute capability 8.0 on (8.6, 8.9 and 12.0 give no more).
+inline constexpr std::size_t least_block_shared = std::size_t{99} << 10;
 inline constexpr std::size_t staging_half = std::size_t{2} << 20;
 inline constexpr std::size_t product_workspace_bytes = std::size_t{32} << 20;
 
