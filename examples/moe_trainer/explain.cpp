@@ -5,8 +5,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <functional>
-#include <numeric>
 
 #include "plait/io/json_lines.hpp"
 #include "session.hpp"
@@ -157,10 +155,6 @@ void print(const session& s, const plait::explanation& e, const plait::explain_o
   }
   fmt::print("\nmemory of rank {}: parameters {}, gradients {}, moments {}, gathered weights at most {}, together {} bytes (activations not counted)\n", e.rank,
              e.memory.parameters, e.memory.gradients, e.memory.moments, e.memory.gathered, e.memory.total());
-  std::int64_t stored = 0, all = 0;
-  const auto product = [](const std::vector<std::int64_t>& extents) { return std::accumulate(extents.begin(), extents.end(), std::int64_t{1}, std::multiplies<>()); };
-  for (const plait::explained_parameter& p : e.parameters) stored += product(p.storage_local), all += product(p.global);
-  fmt::print("{}", share_note(stored, all, s.o));
 }
 
 }  // namespace

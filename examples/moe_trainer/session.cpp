@@ -204,15 +204,6 @@ std::int64_t parameters_of(const plait::parameter_store& store) {
   return all;
 }
 
-std::string share_note(std::int64_t stored, std::int64_t all, const options& o) {
-  const double times = static_cast<double>(stored) * o.mesh.ranks() / static_cast<double>(std::max<std::int64_t>(all, 1));
-  if (times < 1.5 || stored < 50'000'000) return "";
-  char text[400];
-  std::snprintf(text, sizeof text, "note: this rank stores %.1f times its even share of the parameters. FSDP cuts experts by their number, and ranks beyond it "
-                                   "store none: take fewer fsdp ranks, or leave --ep out, so that tp cuts each expert\n", times);
-  return text;
-}
-
 void on_every_rank(const session& s, const std::function<void(plait::context&, rank_model&)>& body) {
   run_ranks(s, [&](plait::context& c) {
     rank_model m(c, s);

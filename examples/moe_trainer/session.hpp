@@ -60,9 +60,6 @@ struct rank_model {
 /// How many numbers the model has.
 std::int64_t parameters_of(const plait::parameter_store& store);
 
-/// A note where a rank stores much more than its even share of a large model, with a line end; otherwise empty.
-std::string share_note(std::int64_t stored, std::int64_t all, const options& o);
-
 /// Runs body once per rank; the first failure of any rank is rethrown here.
 void on_every_rank(const session& s, const std::function<void(plait::context&, rank_model&)>& body);
 

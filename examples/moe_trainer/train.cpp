@@ -6,8 +6,6 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
-#include <functional>
-#include <numeric>
 #include <utility>
 
 #include "export.hpp"
@@ -202,10 +200,6 @@ int train(const options& o) {
   const auto body = [&](plait::context& c, rank_model& m) {
     if (c.rank == 0) {
       print_plan(s, m.store);
-      std::int64_t stored = 0;
-      for (const plait::parameter_slot& p : m.store.slots)
-        stored += std::accumulate(p.storage_local.extent, p.storage_local.extent + p.rank, std::int64_t{1}, std::multiplies<>());
-      say(stdout, "{}", share_note(stored, parameters_of(m.store), o));
       if (!saves && o.export_to.empty()) say(stdout, "note: the weights are not kept; --save DIR or --export DIR keeps them\n");
       if (s.resumes())
         say(stdout, "continued from step {} ({}; saved under {})\n", begun.step, s.saved->path, s.saved->m.plan);

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <mutex>
 #include <random>
 
@@ -82,6 +83,22 @@ using chooser = const plan_table& (*)(bool, bool);
 constexpr chooser mixtral_f32 = &table_for<mixtral, mixtral_tp, mixtral_sp, mixtral_tp_ep, mixtral_sp_ep>;
 constexpr chooser mixtral_bf16 = &table_for<mixtral, in_bf16<mixtral_tp>, in_bf16<mixtral_sp>, in_bf16<mixtral_tp_ep>, in_bf16<mixtral_sp_ep>>;
 constexpr chooser qwen_f32 = &table_for<qwen3_moe, qwen3_moe_tp, qwen3_moe_sp, qwen3_moe_tp_ep, qwen3_moe_sp_ep>;
+
+/// The plans' tables as they were when FSDP cut dim 0 of everything: what older checkpoints have.
+const plan_table& mixtral_by_number(bool sp, bool ep) {
+  static std::map<std::pair<bool, bool>, std::pair<std::vector<resolved_parameter>, plan_table>> made;
+  static std::mutex lock;
+  std::lock_guard hold(lock);
+  const auto [place, fresh] = made.try_emplace({sp, ep});
+  auto& [rows, table] = place->second;
+  if (fresh) {
+    table = mixtral_f32(sp, ep);
+    rows.assign(table.resolved, table.resolved + (table.numbers->count + 1) * table.row_count);
+    for (resolved_parameter& p : rows) p.dim_open = false;
+    table.resolved = rows.data();
+  }
+  return table;
+}
 
 io::model_config config_of(const std::string& oracle) { return io::read_config(std::string(PLAIT_TEST_DATA) + "/oracles/" + oracle); }
 
@@ -217,6 +234,35 @@ TEST_CASE("a checkpoint of every plan loads under every plan, element by element
     }
   }
   MESSAGE(good << " of " << pairs << " ordered pairs of plans bit-identical, weights and optimizer");
+}
+
+TEST_CASE("where experts are fewer than ranks, another dim is stored in pieces: between such plans, others, and checkpoints by number") {
+  const io::model_config config = config_of("mixtral");
+  const std::vector<way> all = {{"fsdp 16", 16, 1, 1, false, false}, {"fsdp 5 tp 2", 5, 1, 2, false, false}, {"fsdp 6 sp+ep 2", 6, 1, 2, true, true},
+                                {"fsdp 12 ep 4", 3, 4, 1, false, true}, {"one", 1, 1, 1, false, false}, {"fsdp 2 tp 2", 2, 1, 2, false, false}};
+  const scratch folder;
+  io::checkpoint_store store(folder);
+  std::int64_t step = 0;
+  for (const chooser plans : {mixtral_f32, chooser{&mixtral_by_number}})
+    for (const way& w : all) REQUIRE(save(config, plans, w, store, ++step) == "");
+  const auto layout = [&](std::int64_t at) {
+    return io::open_checkpoint(store.final_path(at)).find(io::tensor_role::moment1, "model.layers.0.mlp.experts.down_proj")->layout;
+  };
+  CHECK(layout(1) == "fsdp_outer: Shard<1>");
+  CHECK(layout(3) == "tp: Shard<0>; fsdp_outer: Shard<1>");
+  CHECK(layout(1 + static_cast<std::int64_t>(all.size())) == "fsdp_outer: Shard<0>");
+  step = 0;
+  for (const chooser written : {mixtral_f32, chooser{&mixtral_by_number}})
+    for (const way& from : all) {
+      const io::checkpoint saved = io::open_checkpoint(store.final_path(++step));
+      for (const chooser read : {mixtral_f32, chooser{&mixtral_by_number}})
+        for (const way& to : all) {
+          if (written == read && read != mixtral_f32) continue;  // both as they were
+          CAPTURE(from.name);
+          CAPTURE(to.name);
+          CHECK(load_and_count(config, read, to, saved) == 0);
+        }
+    }
 }
 
 TEST_CASE("each rank reads little more than its own shards") {

@@ -61,6 +61,14 @@ TEST_CASE("mixtral: what explain predicts is what runs") {
   MESSAGE(counted.plans << " plans, " << counted.runs << " runs, " << counted.collectives << " collectives");
 }
 
+TEST_CASE("more data ranks than experts: what explain predicts is what runs") {
+  tally counted;
+  const io::model_config m = tiny("mixtral", {true, true}, false);
+  compare_all<mixtral_tp, mixtral>("tp", m, {ranks_in(8, 1, 1), ranks_in(3, 1, 2)}, counted);
+  compare_all<mixtral_sp_ep, mixtral>("sp_ep", m, {ranks_in(4, 2, 1), ranks_in(3, 1, 2)}, counted);
+  MESSAGE(counted.plans << " plans, " << counted.runs << " runs, " << counted.collectives << " collectives");
+}
+
 TEST_CASE("qwen3_moe, a dense and a sparse layer, tied or not: what explain predicts is what runs") {
   tally counted;
   for (const bool tied : {false, true}) {
@@ -171,8 +179,9 @@ TEST_CASE("parameters: layouts as text, shapes and bytes of a rank") {
   CHECK(q.optimizer_bytes == 512);
   const explained_parameter up = find("model.layers.0.mlp.experts.gate_up_proj");
   CHECK(up.compute == "fsdp_inner, tp: Shard<0>");
-  CHECK(up.storage == "fsdp_inner, tp: Shard<0>; fsdp_outer: Shard<0>");
+  CHECK(up.storage == "fsdp_inner, tp: Shard<0>; fsdp_outer: Shard<1>");  // two ranks share out one expert
   CHECK(up.compute_local == std::vector<std::int64_t>{1, 16, 16});
+  CHECK(up.storage_local == std::vector<std::int64_t>{1, 8, 16});
   CHECK(find("model.norm.weight").compute == "Replicate");
   const explanation tp_only = explained<mixtral_tp, mixtral>(tiny("mixtral", {true, true}, false), ranks_in(1, 1, 2));
   CHECK(tp_only.parameters.back().compute.find("StridedShard") == std::string::npos);

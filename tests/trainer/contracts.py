@@ -3,6 +3,7 @@
 Usage: contracts.py [PART ...]   (default: all; the parts are the functions below)
 """
 import json
+import math
 import os
 import random
 import shutil
@@ -208,7 +209,24 @@ def export_and_import():
     print("export compared", flush=True)
 
 
-parts = [repeatable, precision, narrow_states, recomputation, accumulation, odd_shapes, fresh_weights, export_and_import]
+def even_storage():
+    """Of Mixtral 8x7B's numbers, however many ranks there are: every rank stores its share."""
+    with scratch() as d:
+        config = json.load(open(os.path.join(folder("mixtral"), "config.json")))
+        config.update(hidden_size=4096, head_dim=128, num_attention_heads=32, num_key_value_heads=8, intermediate_size=14336, vocab_size=32000)
+        json.dump(config, open(os.path.join(d, "config.json"), "w"))
+        for mesh, ranks, flags in (("fsdp=64", 64, []), ("fsdp=8", 8, []), ("fsdp=48", 48, []), ("fsdp=64,tp=8", 512, []), ("fsdp=64,ep=4", 64, ["--ep"]),
+                                   ("fsdp=128,tp=2,ep=8", 256, ["--ep", "--sp"])):
+            for rank in (0, ranks // 2, ranks - 1):
+                out, _ = run("explain", "--model", d, "--mesh", mesh, "--rank", rank, "--json", *flags)
+                parameters = json.loads(out)["parameters"]
+                stored = sum(math.prod(p["storage_local"]) for p in parameters)
+                share = sum(math.prod(p["global"]) for p in parameters) / ranks
+                report.check(0.95 * share < stored < 1.05 * share, f"rank {rank} of --mesh {mesh} {' '.join(flags)} stores {stored / share:.2f} times its share")
+    print("shares compared", flush=True)
+
+
+parts = [repeatable, precision, narrow_states, recomputation, accumulation, odd_shapes, fresh_weights, export_and_import, even_storage]
 for part in parts:
     if not sys.argv[1:] or part.__name__ in sys.argv[1:]:
         part()

@@ -14,7 +14,8 @@ TRAINER = os.environ.get("MOE_TRAINER", "build/cpu/bin/moe_trainer")
 BACKEND = os.environ.get("PLAIT_TEST_BACKEND", "cpu")  # what the trainer is run with; cuda needs a GPU
 
 GATHER, DISPATCH = ["--ep-mode", "gather"], ["--ep-mode", "dispatch"]  # neither: what the trainer chooses
-# Name, flags. The list of the project's promise: every composition of FSDP, TP, SP and EP up to eight ranks.
+# Name, flags. The list of the project's promise: every composition of FSDP, TP, SP and EP up to eight ranks; and FSDP over more ranks
+# than they have experts to share out, or over a number that does not divide the experts: then another dim is stored in pieces.
 PLANS = [
     ("one", []),
     ("tp2", ["--mesh", "tp=2"]), ("tp4", ["--mesh", "tp=4"]),
@@ -34,6 +35,9 @@ PLANS = [
     ("fsdp2 tp2 ep4 sp", ["--mesh", "fsdp=2,tp=2,ep=4", "--ep", "--sp"]),
     ("fsdp4 tp2 ep4 dispatch", ["--mesh", "fsdp=4,tp=2,ep=4", "--ep", *DISPATCH]),
     ("fsdp4 tp2 ep4 sp", ["--mesh", "fsdp=4,tp=2,ep=4", "--ep", "--sp", *GATHER]),
+    ("fsdp16", ["--mesh", "fsdp=16"]), ("fsdp5 x sp2", ["--mesh", "fsdp=5,tp=2", "--sp"]),
+    ("fsdp12 ep4 dispatch", ["--mesh", "fsdp=12,ep=4", "--ep", *DISPATCH]),
+    ("fsdp8 tp2 ep4 sp", ["--mesh", "fsdp=8,tp=2,ep=4", "--ep", "--sp", *GATHER]),
     ("fsdp2 x sp2", ["--mesh", "fsdp=2,tp=2", "--sp"]),
 ]
 # Keys and values whole on each rank: for models with fewer key heads than ranks, among others.
@@ -54,7 +58,7 @@ LAUNCHER = os.environ.get("PLAIT_TEST_LAUNCHER", "").split()  # before the progr
 SMALL = os.environ.get("PLAIT_TEST_SCALE") == "small"  # under a sanitizer: each of the four plans, with and without FSDP
 if SMALL:
     REPEATED = [p for p in REPEATED if p[0].startswith("sp4")]
-    PLANS = [p for p in PLANS if p[0] in ("one", "sp2", "fsdp2 x tp2", "fsdp4 ep2", "fsdp2 x (sp+ep2)", "fsdp2 x (sp+ep2) dispatch")]
+    PLANS = [p for p in PLANS if p[0] in ("one", "sp2", "fsdp2 x tp2", "fsdp4 ep2", "fsdp2 x (sp+ep2)", "fsdp2 x (sp+ep2) dispatch", "fsdp5 x sp2")]
 
 # Families beyond the first two: the parts they share are compared under all of the plans above, so these suffice.
 DENSE = ("llama", "llama_bias", "qwen3", "qwen3_tied")
@@ -63,7 +67,7 @@ SPARSE = ("granitemoe", "qwen2_moe", "hunyuan_v1_moe", "hunyuan_v1_moe_alpha", "
           "gpt_oss", "gpt_oss_plain", "llama4_text", "llama4_text_mixed",
           "glm4_moe", "glm4_moe_groups", "minimax_m2", "minimax_m2_partial", "phimoe", "phimoe_bias", "phimoe_long", "ernie4_5_moe", "ernie4_5_moe_bias")
 FEWER = ("one", "tp2", "tp4", "sp2", "sp4", "fsdp2 x tp2", "fsdp2 x sp2", "tp+ep2", "sp+ep2", "tp+ep4", "fsdp2 x (sp+ep2)", "fsdp4 ep4",
-         "tp+ep4 dispatch", "fsdp2 x (sp+ep2) dispatch", "fsdp4 ep4 dispatch")
+         "tp+ep4 dispatch", "fsdp2 x (sp+ep2) dispatch", "fsdp4 ep4 dispatch", "fsdp5 x sp2")
 
 
 def plans_of(model):

@@ -134,6 +134,12 @@ struct fsdp_gathers_copies_only {
   static constexpr bool ok = Ok;
 };
 template <bool Ok, class... Context>
+struct the_dim_that_is_stored_in_pieces_is_known {
+  static_assert(Ok, "plait[storage-dim-open]: which dim FSDP cuts here follows from sizes that are known at run time only; name the "
+                    "dim, fsdp<axis, dim>, or ask the parameter's slot");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
 struct a_gradient_is_synchronised_before_the_optimizer {
   static_assert(Ok, "plait[gradient-not-synchronised]: the gradient still holds a pending sum on this axis; "
                     "the plan has no sync for it");

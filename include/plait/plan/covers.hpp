@@ -174,11 +174,15 @@ using style_t = typename Plan::template style_of_rule<detail::rule_index<Plan, M
 namespace detail {
 template <class Plan, class Model, int Row, int Number>
 struct parameter_layouts {
+  static constexpr layout_code code = encode(resolved_table<Plan, Model>::at(Row, Number).compute);
+  using compute = layout_of_code_t<typename Plan::mesh, code.places, code.order>;
+};
+template <class Plan, class Model, int Row, int Number>
+struct stored_parameter {
   static constexpr resolved_parameter resolved = resolved_table<Plan, Model>::at(Row, Number);
-  static constexpr layout_code compute_code = encode(resolved.compute);
-  static constexpr layout_code storage_code = encode(resolved.storage);
-  using compute = layout_of_code_t<typename Plan::mesh, compute_code.places, compute_code.order>;
-  using storage = layout_of_code_t<typename Plan::mesh, storage_code.places, storage_code.order>;
+  static constexpr bool ok = check::the_dim_that_is_stored_in_pieces_is_known<!resolved.dim_open, Plan, parameter_row<Model, Row>>::ok;
+  static constexpr layout_code code = ok ? encode(resolved.storage) : layout_code{};
+  using type = layout_of_code_t<typename Plan::mesh, code.places, code.order>;
 };
 template <class Plan, class Model, int Point, int Number>
 struct point_layout {
@@ -188,11 +192,11 @@ struct point_layout {
 };
 }  // namespace detail
 
-/// Layout of a parameter while ops use it, and while it is stored.
+/// Layout of a parameter while ops use it, and while it is stored, where that is known at compile time.
 template <class Plan, class Model, int Row, int Number = -1>
 using compute_layout_t = typename detail::parameter_layouts<Plan, Model, Row, Number>::compute;
 template <class Plan, class Model, int Row, int Number = -1>
-using storage_layout_t = typename detail::parameter_layouts<Plan, Model, Row, Number>::storage;
+using storage_layout_t = typename detail::stored_parameter<Plan, Model, Row, Number>::type;
 /// Layout that the plan wants at an activation point.
 template <class Plan, class Model, int Point, int Number = -1>
 using activation_layout_t = typename detail::point_layout<Plan, Model, Point, Number>::type;

@@ -2,6 +2,7 @@
 // Plan x model -> a resolved table of values: for each row (and each layer number that some rule names) the rule, the compute
 // layout and the storage layout. Computed once per plan and model by constexpr loops; types are looked up from the values.
 #include "plait/plan/plan.hpp"
+#include "plait/plan/storage_dim.hpp"
 
 namespace plait::inline v0_1 {
 
@@ -23,6 +24,7 @@ struct resolved_parameter {
   plan_error error = plan_error::none;
   layout_value compute{};  // as ops see it
   layout_value storage{};  // compute plus FSDP's cut
+  bool dim_open = false;   // which dim that is, numbers known at run time decide; until then it is 0
 };
 
 namespace detail {
@@ -114,7 +116,7 @@ constexpr resolved_parameter resolve(int row_number, int number) {
     out.error = plan_error::activation_style;  // a parameter is whole or cut, never a sum or ragged rows
     return out;
   }
-  const int storage_dim = storage.dim < 0 ? storage.dim + row.rank : storage.dim;
+  const int storage_dim = storage.dim == by_extents ? 0 : storage.dim < 0 ? storage.dim + row.rank : storage.dim;
   if (storage.atoms > 0 && (storage_dim < 0 || storage_dim >= row.rank)) {
     out.error = plan_error::axis_cuts_twice;
     return out;
@@ -137,6 +139,11 @@ constexpr resolved_parameter resolve(int row_number, int number) {
 
   std::int64_t extent[4] = {};
   for (int d = 0; d < row.rank; ++d) extent[d] = is_symbol(row.extent[d]) ? -1 : row.extent[d];
+  if (storage.dim == by_extents && row.trained) {
+    const int dim = even_dim(out.compute, out.storage, row.rank, extent, Mesh::sizes);
+    out.dim_open = dim < 0;
+    if (dim > 0) out.storage = stored_by(out.compute, out.storage, dim);
+  }
   if (out.error == plan_error::none &&
       !divides(row, extent, is_symbol(row.unit_size) ? -1 : row.unit_size, out.compute, Mesh::sizes))
     out.error = plan_error::indivisible;

@@ -1,11 +1,14 @@
 #pragma once
-// FSDP is a pair of layouts, compute and storage: storage cuts Dim over Axis, inside whatever the style cut; the gather is
+// FSDP is a pair of layouts, compute and storage: storage cuts one dim over Axis, inside whatever the style cut; the gather is
 // S -> R of the redistribution table and the gradient's reduce-scatter its adjoint.
 #include "plait/mesh/axis.hpp"
 
 namespace plait::inline v0_1 {
 
-template <class Axis, int Dim = 0>
+/// The dim is the first that shares the parameter out evenly: 0, but for experts that are fewer than the ranks (plan/storage_dim.hpp).
+inline constexpr int by_extents = 127;
+
+template <class Axis, int Dim = by_extents>
 struct fsdp {
   using axis = Axis;
   static constexpr int dim = Dim;

@@ -93,7 +93,7 @@ inline void build_store(context& c, parameter_store& store, const plan_table& t,
     s.rank = row.rank;
     for (int d = 0; d < row.rank; ++d) s.global[d] = n.extent(row.extent[d]);
     s.compute = p.compute;
-    s.storage = p.storage;
+    s.storage = p.dim_open ? detail::stored_by(p.compute, p.storage, detail::even_dim(p.compute, p.storage, s.rank, s.global, c.mesh.size)) : p.storage;
     const bool first = std::string_view(row.name).starts_with("model.embed_tokens");
     s.unit = layer >= 0 ? layer + 1 : (first ? 0 : layers + 1);
     store.add(c, std::move(s));

@@ -118,6 +118,68 @@ constexpr int wrong_resolution() {
   return wrong;
 }
 
+/// Which dim FSDP cuts where the rule names none: the first that is even to within an eighth, if there is one.
+struct many_experts {
+  static constexpr parameter parameters[] = {
+      {"layers.*.gate.weight", {8, 64}},           {"layers.*.gate_up", {8, 96, 64}, packed(1, 2)}, {"layers.*.down", {8, 64, 48}},
+      {"layers.*.q.weight", {64, 64}, unit(0, 8)}, {"layers.*.norm.weight", {8}},                   {"layers.*.kept", {8, 64, 48}},
+  };
+};
+struct data_16 : axis<16> {};
+struct data_5 : axis<5> {};
+struct tp_2 : axis<2> {};
+template <class Data, class Node, class Up, class Down>
+using expert_rules = plan<Node, parameters<rule<"layers.*.gate", replicated<tp_2>>, rule<"layers.*.gate_up", Up>, rule<"layers.*.down", Down>,
+                                           rule<"layers.*.q", colwise<tp_2>>, rule<"layers.*.norm", replicated<tp_2>>, rule<"layers.*.kept", replicated<tp_2>, fsdp<Data, -1>>>,
+                          activations<>, everywhere<fsdp<Data>>>;
+struct node_16 : mesh<data_16, tp_2> {};
+struct node_5 : mesh<data_5, tp_2> {};
+struct tp_over_16 : expert_rules<data_16, node_16, moe_gate_up_colwise<tp_2>, moe_down_rowwise<tp_2>> {};
+struct ep_over_16 : expert_rules<data_16, node_16, grouped_gemm<tp_2>, grouped_gemm<tp_2>> {};
+struct tp_over_5 : expert_rules<data_5, node_5, moe_gate_up_colwise<tp_2>, moe_down_rowwise<tp_2>> {};
+static_assert(covers<tp_over_16, many_experts> && covers<ep_over_16, many_experts> && covers<tp_over_5, many_experts>);
+
+template <class Plan, int Row, class... Entries>
+constexpr bool is_stored = std::is_same_v<storage_layout_t<Plan, many_experts, Row>, layout<typename Plan::mesh, Entries...>>;
+template <class Placement>
+using over_16 = on<data_16, Placement>;
+
+constexpr int wrong_storage() {
+  int wrong = 0;
+  // Eight experts, sixteen ranks: dim 1, or dim 2 where tp cuts dim 1. A vector has one dim, a rule that names a dim is obeyed.
+  wrong += !is_stored<tp_over_16, 0, over_16<Shard<1>>, on<tp_2, Invariant>>;
+  wrong += !is_stored<tp_over_16, 1, on<tp_2, StridedShard<1, 2>>, over_16<Shard<2>>>;
+  wrong += !is_stored<tp_over_16, 2, over_16<Shard<1>>, on<tp_2, Shard<2>>>;
+  wrong += !is_stored<tp_over_16, 3, on<tp_2, Shard<0>>, over_16<Shard<0>>>;
+  wrong += !is_stored<tp_over_16, 4, over_16<Shard<0>>, on<tp_2, Invariant>>;
+  wrong += !is_stored<tp_over_16, 5, over_16<Shard<2>>, on<tp_2, Invariant>>;
+  wrong += !is_stored<ep_over_16, 1, on<tp_2, Shard<0>>, over_16<Shard<1>>>;
+  wrong += !is_stored<ep_over_16, 2, on<tp_2, Shard<0>>, over_16<Shard<1>>>;
+  // Five ranks: by number the largest share is 2 of 1.6 experts; 64 rows are 13 of 12.8.
+  wrong += !is_stored<tp_over_5, 2, on<data_5, Shard<1>>, on<tp_2, Shard<2>>>;
+  wrong += !is_stored<tp_over_5, 3, on<tp_2, Shard<0>>, on<data_5, Shard<0>>>;
+
+  const auto chosen = [](std::int64_t experts, std::int64_t rows, std::int64_t columns, int ranks, placement_value on_tp = Replicate::value, int tp_ranks = 2) {
+    layout_builder compute(3), storage(3);  // two data axes, and tp of two ranks
+    for (layout_builder* b : {&compute, &storage}) b->place(2, on_tp);
+    for (const int a : {0, 1}) storage.place(a, S0);
+    const int size[3] = {ranks, 2, tp_ranks};
+    const std::int64_t extent[3] = {experts, rows, columns};
+    return detail::even_dim(compute.value, storage.value, 3, extent, size);
+  };
+  wrong += chosen(8, 4096, 4096, 4) != 0;        // one each
+  wrong += chosen(60, 4096, 4096, 32) != 0;      // four of 64 ranks have none, the others a fifteenth more than their share
+  wrong += chosen(8, 4096, 4096, 32) != 1;
+  wrong += chosen(8, 3000, 4096, 32) != 1;       // 47 of 46.9 rows will do
+  wrong += chosen(8, 28, 4096, 32) != 2;         // 28 rows are no better
+  wrong += chosen(8, 3, 2, 32) != 0;             // nor is anything else
+  wrong += chosen(8, 4096, 4096, 32, S1) != 2;   // what tp cuts is left alone
+  wrong += chosen(8, 4096, 4096, 32, S1, 1) != 1;  // one rank cuts nothing
+  wrong += chosen(160, 4096, 4096, 32, S0) != 1; // 80 a rank of ep: two of 1.25
+  wrong += chosen(8, 4096, -1, 32) != -1 || chosen(-1, 4096, 4096, 32) != -1 || chosen(8, 4096, 4096, dyn) != -1;
+  return wrong;
+}
+
 /// Divisibility by units, sections and the sizes of all cutting axes; what is not known yet fits.
 constexpr int wrong_units() {
   int wrong = 0;
@@ -146,4 +208,5 @@ TEST_CASE("pattern: how well a rule fits a name") {
 }
 TEST_CASE("pattern: the most specific rule is chosen, twins are ambiguous") { PLAIT_TWICE(wrong_choices); }
 TEST_CASE("plan: rules become layouts, an exact layer number beats *") { PLAIT_TWICE(wrong_resolution); }
+TEST_CASE("plan: FSDP cuts the dim that shares a parameter out evenly") { PLAIT_TWICE(wrong_storage); }
 TEST_CASE("plan: divisibility goes by units") { PLAIT_TWICE(wrong_units); }
