@@ -248,9 +248,9 @@ TEST_CASE("where experts are fewer than ranks, another dim is stored in pieces: 
   const auto layout = [&](std::int64_t at) {
     return io::open_checkpoint(store.final_path(at)).find(io::tensor_role::moment1, "model.layers.0.mlp.experts.down_proj")->layout;
   };
-  CHECK(layout(1) == "fsdp_outer: Shard<1>");
-  CHECK(layout(3) == "tp: Shard<0>; fsdp_outer: Shard<1>");
-  CHECK(layout(1 + static_cast<std::int64_t>(all.size())) == "fsdp_outer: Shard<0>");
+  CHECK(layout(1) == "fsdp_outer, fsdp_inner: Shard<1>; tp: Shard<2>");
+  CHECK(layout(3) == "fsdp_inner, tp: Shard<0>; fsdp_outer: Shard<1>");
+  CHECK(layout(1 + static_cast<std::int64_t>(all.size())) == "fsdp_outer, fsdp_inner: Shard<0>; tp: Shard<2>");
   step = 0;
   for (const chooser written : {mixtral_f32, chooser{&mixtral_by_number}})
     for (const way& from : all) {

@@ -222,7 +222,7 @@ def even_storage():
                 parameters = json.loads(out)["parameters"]
                 stored = sum(math.prod(p["storage_local"]) for p in parameters)
                 share = sum(math.prod(p["global"]) for p in parameters) / ranks
-                report.check(0.95 * share < stored < 1.05 * share, f"rank {rank} of --mesh {mesh} {' '.join(flags)} stores {stored / share:.2f} times its share")
+                report.check(0.8 * share < stored < 1.05 * share, f"rank {rank} of --mesh {mesh} {' '.join(flags)} stores {stored / share:.2f} times its share")
     print("shares compared", flush=True)
 
 

@@ -12,53 +12,36 @@ constexpr bool stores_over(const layout_value& compute, const layout_value& stor
   return !(compute.at[atom] == storage.at[atom]);
 }
 
-/// Elements of the largest shard, over all ranks, of a tensor with these extents. Of `storage`, FSDP's cuts lie on `dim` (-1: left out).
-/// -1 if an extent or a cutting axis is known at run time only.
-constexpr std::int64_t largest_shard(const layout_value& compute, const layout_value& storage, int dim, int rank, const std::int64_t* extent,
-                                     const int* size) {
-  std::int64_t volume = 1;
-  for (int d = 0; d < rank; ++d) {
-    std::int64_t held = extent[d];
-    for (const bool fsdp : {false, true})  // inside what the style cut
-      for (int c = 0; c < storage.cuts; ++c) {
-        const int atom = storage.cut[c];
-        if (stores_over(compute, storage, atom) != fsdp || (fsdp ? dim : storage.at[atom].dim) != d) continue;
-        if (size[atom] < 0) return -1;
-        const std::int64_t sections = fsdp ? 1 : storage.at[atom].sections;
-        held = sections * ceil_chunk(ceil_chunk(held, sections), size[atom]);
-      }
-    if (extent[d] < 0) return -1;
-    volume *= held;
+/// What of dim `dim` the style leaves to a rank, the most of them all; -1 if an extent or a cutting axis is known at run time only.
+constexpr std::int64_t left_by_style(const layout_value& compute, int dim, std::int64_t extent, const int* size) {
+  for (int c = 0; c < compute.cuts && extent >= 0; ++c) {
+    const int atom = compute.cut[c];
+    const std::int64_t sections = compute.at[atom].sections;
+    if (compute.at[atom].dim == dim) extent = size[atom] < 0 ? -1 : sections * ceil_chunk(ceil_chunk(extent, sections), size[atom]);
   }
-  return volume;
-}
-
-/// Do several ranks of the style's axes cut dim `dim`?
-constexpr bool shared_out(const layout_value& compute, int dim, const int* size) {
-  for (int c = 0; c < compute.cuts; ++c)
-    if (compute.at[compute.cut[c]].dim == dim && size[compute.cut[c]] > 1) return true;
-  return false;
+  return extent;
 }
 
 /// The dim for FSDP's cuts: the first, of dim 0 and those that the style leaves whole, under which no rank stores over an eighth more
-/// than its even share; if there is none, the one with the smallest largest shard. -1 if run-time numbers decide.
+/// than its even share; if there is none, the one whose largest shard is the smallest. -1 if run-time numbers decide.
 constexpr int even_dim(const layout_value& compute, const layout_value& storage, int rank, const std::int64_t* extent, const int* size) {
   std::int64_t ranks = 1;
-  for (int a = 0; a < storage.atoms; ++a) {
-    if (!stores_over(compute, storage, a)) continue;
-    if (size[a] < 0 && rank > 1) return -1;
-    ranks *= size[a];
+  for (int c = 0; c < storage.cuts && rank > 1; ++c) {
+    const int atom = storage.cut[c];
+    if (!stores_over(compute, storage, atom)) continue;
+    if (size[atom] < 0) return -1;
+    ranks *= size[atom];
   }
-  if (rank == 1 || ranks == 1) return 0;
-  const std::int64_t whole = largest_shard(compute, storage, -1, rank, extent, size);
-  if (whole < 0) return -1;
-  std::int64_t least = 0;
+  if (ranks == 1) return 0;
   int best = 0;
+  std::int64_t best_most = 0, best_left = 1;  // largest shard and whole, of the best dim
   for (int d = 0; d < rank; ++d) {
-    if (d > 0 && shared_out(compute, d, size)) continue;
-    const std::int64_t most = largest_shard(compute, storage, d, rank, extent, size);
-    if (8 * most * ranks <= 9 * whole) return d;
-    if (d == 0 || most < least) least = most, best = d;
+    const std::int64_t left = left_by_style(compute, d, extent[d], size);
+    if (left < 0) return -1;
+    if (d > 0 && left != extent[d]) continue;
+    const std::int64_t most = ceil_chunk(left, ranks);  // several axes, one inside the other, come to the same
+    if (8 * most * ranks <= 9 * left) return d;
+    if (d == 0 || most * best_left < best_most * left) best = d, best_most = most, best_left = left;
   }
   return best;
 }

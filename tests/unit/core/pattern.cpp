@@ -176,7 +176,8 @@ constexpr int wrong_storage() {
   wrong += chosen(8, 4096, 4096, 32, S1) != 2;   // what tp cuts is left alone
   wrong += chosen(8, 4096, 4096, 32, S1, 1) != 1;  // one rank cuts nothing
   wrong += chosen(160, 4096, 4096, 32, S0) != 1; // 80 a rank of ep: two of 1.25
-  wrong += chosen(8, 4096, -1, 32) != -1 || chosen(-1, 4096, 4096, 32) != -1 || chosen(8, 4096, 4096, dyn) != -1;
+  wrong += chosen(8, -1, 4096, 32) != -1 || chosen(-1, 4096, 4096, 32) != -1 || chosen(8, 4096, 4096, dyn) != -1;
+  wrong += chosen(8, 4096, -1, 32) != 1 || chosen(8, 4096, 4096, 32, S0, dyn) != -1 || chosen(64, 4096, 4096, 32, S1, dyn) != 0;
   return wrong;
 }
 
