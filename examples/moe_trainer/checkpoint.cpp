@@ -138,18 +138,12 @@ int merge(const options& o, const std::string& path, const std::string& out) {
   require_no_checkpoint("checkpoint merge", out);
   const io::checkpoint c = open_any(path);
   io::checkpoint_reader reader(c);
-  io::model_config config;
-  std::vector<std::pair<std::string, std::string>> companions;
-  for (std::size_t f = 0; f < c.m.files.size(); ++f) {
-    if (c.m.files[f].header != 0) continue;
-    std::string text = reader.read_file(static_cast<int>(f));
-    if (c.m.files[f].name == "config.json") config = io::parse_config(c.path + "/config.json", text);
-    else companions.emplace_back(c.m.files[f].name, std::move(text));
-  }
-  if (config.layers == 0) config = io::read_config(c.path);
+  const auto [config, companions] = files_of(c);
   io::require_model(c, config, false);
   const io::element stored = c.m.tensors.front().type;
   const plait::dtype type = stored == io::element::bf16 ? plait::dtype::bf16 : plait::dtype::f32;
+  if (const std::string problem = room_problem(out, config, type, o.export_shard_bytes); !problem.empty())
+    throw usage_error("checkpoint merge " + out + ": " + problem);
   write_model_folder(out, config, type, o.export_shard_bytes, companions, true, [&](const std::string& name, plait::dtype as) {
     const io::stored_tensor* const t = c.find(io::tensor_role::parameter, name);
     if (t == nullptr) throw io::input_error(c.path, "", "parameter " + name + " is missing");

@@ -124,20 +124,30 @@ const plait::family& family_named(const std::string& name) {
   throw usage_error("family '" + name + "' is not built into this program, which knows " + known + "; build it with -DPLAIT_FAMILIES=" + name);
 }
 
+model_files files_of(const plait::io::checkpoint& saved) {
+  model_files out;
+  plait::io::checkpoint_reader reader(saved);
+  for (std::size_t f = 0; f < saved.m.files.size(); ++f) {
+    const plait::io::stored_file& file = saved.m.files[f];
+    if (file.header != 0) continue;
+    std::string text = reader.read_file(static_cast<int>(f));
+    if (file.name == "config.json") out.config = plait::io::parse_config(saved.path + "/config.json", std::move(text));
+    else out.companions.emplace_back(file.name, std::move(text));
+  }
+  if (out.config.layers == 0 && !saved.verified) out.config = plait::io::read_config(saved.path);  // another program's folder lists no such files
+  if (out.config.layers == 0) throw plait::io::input_error(saved.path, "files", "has no config.json; use another checkpoint");
+  return out;
+}
+
 session::session(const options& from) : o(from) {
   const std::string saved_in = !o.resume_from.empty() ? o.resume_from : o.model;
   const bool shards = o.resume_from.empty() && !o.model.empty() && plait::io::holds_shards(o.model);
   const bool ours = !o.resume_from.empty() || (!o.model.empty() && is_checkpoint(o.model));
   if (ours) {
     saved = std::make_unique<plait::io::checkpoint>(open_saved(saved_in, o.leads()));
-    plait::io::checkpoint_reader reader(*saved);
-    for (std::size_t f = 0; f < saved->m.files.size(); ++f) {
-      if (saved->m.files[f].header != 0) continue;
-      const std::string& name = saved->m.files[f].name;
-      if (name == "config.json") config = plait::io::parse_config(saved->path + "/config.json", reader.read_file(static_cast<int>(f)));
-      else companions.emplace_back(name, reader.read_file(static_cast<int>(f)));
-    }
-    if (config.layers == 0) throw plait::io::input_error(saved->path, "files", "has no config.json; use another checkpoint");
+    model_files files = files_of(*saved);
+    config = std::move(files.config);
+    companions = std::move(files.companions);
     if (!o.resume_from.empty() && !o.model.empty()) {
       const plait::io::model_config asked = plait::io::read_config(o.model);
       plait::io::require_model(*saved, asked, false);  // the diff, if it is another model
@@ -213,7 +223,8 @@ void on_every_rank(const session& s, const std::function<void(plait::context&, r
 
 token_source::token_source(const session& s, const std::string& path) : path_(path) {
   plait::io::token_rows rows = read_rows(s, path);
-  digest_ = plait::io::digest_of(rows.input_ids.data(), rows.input_ids.size() * sizeof rows.input_ids[0]).text();
+  digest_ = plait::io::digest_of(rows.input_ids.data(), rows.input_ids.size() * sizeof rows.input_ids[0]).text() + ", " + std::to_string(rows.rows) + " x " +
+            std::to_string(rows.columns);
   require_same(s.o, "the tokens of " + path + " (digest)", digest_);
   rows_ = rows.rows;
   columns_ = rows.columns;
@@ -222,6 +233,9 @@ token_source::token_source(const session& s, const std::string& path) : path_(pa
   length_ = std::move(rows.length);
   std::int64_t labelled = 0;
   for (std::int64_t r = 0; r < rows_ && labelled == 0; ++r) labelled = labels_in(r);
+  if (columns_ > s.config.max_positions && s.o.leads())
+    std::fprintf(stderr, "moe_trainer: note: rows have %lld tokens, more than max_position_embeddings (%lld) says that the model is made for\n",
+                 static_cast<long long>(columns_), static_cast<long long>(s.config.max_positions));
   if (labelled == 0) throw usage_error(path + ": no token has a label, so there is no loss; give rows of at least two tokens and labels other than -100");
   const bool evaluates = s.o.run == command::eval, part = !evaluates && !plait::io::is_token_tensor_file(path);
   rows_per_step_ = s.o.batch.value_or(part ? std::min(rows_, rows_of_a_text) : rows_);

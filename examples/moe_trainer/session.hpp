@@ -20,6 +20,13 @@ inline constexpr int exit_stopped = 3;  // a signal came, the run's state is sav
 /// The backend that --backend names; auto: CUDA where the program has it and finds a GPU, else the CPU.
 const plait::backend& backend(const std::string& wanted);
 
+/// What a checkpoint holds beside its tensors: config.json and the files that go with the model (name, bytes).
+struct model_files {
+  plait::io::model_config config;
+  std::vector<std::pair<std::string, std::string>> companions;
+};
+model_files files_of(const plait::io::checkpoint& saved);
+
 /// Everything that is known before the ranks start.
 struct session {
   const options& o;
@@ -75,6 +82,7 @@ class token_source {
   std::int64_t rows_per_step() const { return rows_per_step_; }
   /// Of the first `count` rows, wrapping.
   plait::step_totals totals(std::int64_t count) const;
+  /// Of the tokens, with the number and the length of rows.
   const std::string& digest() const { return digest_; }
   /// Refuses a file of which a step from row `first` on would have no label.
   void require_labels(std::int64_t first, std::int64_t steps) const;

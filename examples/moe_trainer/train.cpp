@@ -3,9 +3,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <ctime>
 #include <utility>
 
 #include "export.hpp"
@@ -90,11 +92,10 @@ class signal_guard {
     stop_asked = 0;
     for (std::size_t i = 0; i < count; ++i) {
       struct sigaction action {};
-      action.sa_handler = [](int) { stop_asked = 1; };
-      // The second SIGINT or SIGTERM ends the program at once. A terminal that closes may say so twice, and a reader of stdout that has
-      // gone says so at every line; they may also be ignored, as by nohup.
+      // A terminal that closes may say so twice, and a reader of stdout that has gone says so at every line; they may also be ignored, as
+      // by nohup.
       const bool asks = signals[i] == SIGINT || signals[i] == SIGTERM;
-      if (asks) action.sa_flags = static_cast<int>(SA_RESETHAND);
+      action.sa_handler = asks ? ask : [](int) { stop_asked = 1; };
       ::sigaction(signals[i], &action, &before_[i]);
       if (!asks && before_[i].sa_handler == SIG_IGN) ::sigaction(signals[i], &before_[i], nullptr);
     }
@@ -106,6 +107,19 @@ class signal_guard {
   }
 
  private:
+  /// The second SIGINT or SIGTERM ends the program at once, but not within a second of the first: whoever ends a job (a service manager, a
+  /// scheduler, `timeout`) signals all processes of a group, and a starter among them passes its own on.
+  static void ask(int number) {
+    timespec now {};
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    if (stop_asked == 0 || first_asked == 0) first_asked = now.tv_sec * 1000 + now.tv_nsec / 1'000'000;
+    stop_asked = 1;
+    if (now.tv_sec * 1000 + now.tv_nsec / 1'000'000 - first_asked < 1000) return;
+    ::signal(number, SIG_DFL);
+    ::raise(number);
+  }
+  static inline std::atomic<std::int64_t> first_asked{0};
+  static_assert(std::atomic<std::int64_t>::is_always_lock_free);
   static constexpr int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
   static constexpr std::size_t count = std::size(signals);
   bool active_;
@@ -179,6 +193,10 @@ int train(const options& o) {
   plait::io::training_state begun;
   begun.seed = o.seed;
   if (s.resumes()) begun = s.saved->m.training;
+  if (!begun.tokens.empty() && begun.tokens != tokens.digest() && o.leads())
+    say(stderr, "moe_trainer: note: --tokens {}: other tokens, or rows of another length, than {} was trained with; it is read from row {} on\n", o.tokens,
+        s.saved->path, begun.rows_seen % tokens.rows());
+  begun.tokens = tokens.digest();
   tokens.require_labels(begun.rows_seen, o.steps - begun.step);
   const bool saves = !o.save_to.empty();
   std::optional<plait::io::checkpoint_store> checkpoints;  // rank 0's
@@ -271,8 +289,12 @@ int train(const options& o) {
           row.add("seconds", seconds).add("seconds_compute", seconds - c.seconds_communicating).add("seconds_communication", c.seconds_communicating);
           row.add("expert_load_max_over_mean", load.max_over_mean).add("experts_without_tokens", static_cast<std::int64_t>(load.idle));
           row.add("gathered_bytes_peak", m.store.peak_gathered_bytes()).add("memory_peak_bytes", c.memory.peak);
+          const bool was_good = std::ferror(log) == 0;
           std::fprintf(log, "%s\n", row.text().c_str());
-          std::fflush(log);
+          if ((std::fflush(log) != 0 || std::ferror(log) != 0) && was_good) {
+            end_line();
+            say(stderr, "moe_trainer: --log {}: could not be written from step {} on; training goes on\n", o.log, state.step);
+          }
         }
       }
       if (!saves) continue;
@@ -312,12 +334,12 @@ int train(const options& o) {
     end_line();  // the error has a line of its own
     throw;
   }
-  const bool log_failed = log != nullptr && std::fclose(log) != 0;
+  const bool log_failed = log != nullptr && (std::ferror(log) != 0) + (std::fclose(log) != 0) > 0;
   if (!not_exported.empty()) throw std::runtime_error(not_exported);
   if (tally.failed > 0)
     throw std::runtime_error(fmt::format("{} of {} checkpoints could not be saved (see above); {}", tally.failed, tally.failed + tally.saved,
                                          tally.last >= 0 ? fmt::format("the latest is {}", tally.in) : "none was"));
-  if (log_failed) throw std::runtime_error("--log " + o.log + ": could not be written to the end");
+  if (log_failed) throw std::runtime_error("--log " + o.log + ": could not be written to the end; the run itself is complete");
   if (!o.export_to.empty() && o.leads() && !stopped) say(stdout, "exported {}\n", o.export_to);
   if (stopped) {
     if (o.leads()) say(stderr, "moe_trainer: stopped by a signal after step {}, which is saved; continue with --resume {}\n", tally.last, o.save_to);

@@ -103,7 +103,32 @@ def rows_without_labels():
         report.check(len([json.loads(x) for x in open(os.path.join(d, "log"))]) == 100, line)
 
 
+def notes():
+    """What may be meant, but may also be a mistake that costs a run, is said and not refused."""
+    with scratch() as d:
+        save, text, other = (os.path.join(d, n) for n in ("save", "text", "other"))
+        open(text, "w").write("once upon a time " * 100)
+        open(other, "w").write("once upon a day " * 100)
+        train = ["train", "--steps", 2, "--batch", 2]
+        run(*train, "--tokens", text, "--save", save)
+        for tokens, flags, said in ((text, [], False), (other, [], True), (text, ["--seq", 32], True)):
+            for processes in ([], ["--processes", "2", "--mesh", "fsdp=2"]):
+                _, err = run("train", "--steps", 3, "--batch", 2, "--tokens", tokens, "--resume", save, *flags, *processes)
+                report.check((err.count("other tokens") == 1 and "row 4" in err) == said and ("other tokens" in err) == said, f"resumed with {tokens} {flags} {processes}: {err}")
+        _, err = run("train", "--steps", 1, "--batch", 1, "--seq", 1100, "--tokens", text)
+        report.check("max_position_embeddings (1024)" in err, f"rows longer than the model's positions: {err}")
+        out, _ = run("train", "--steps", 1, "--tokens", text)
+        report.check("not kept" in out, f"neither --save nor --export: {out}")
+        with open(os.path.join(d, "err"), "w+") as err:  # a log on a full disk is said once, and ends nothing
+            p = subprocess.run([TRAINER, "train", "--tokens", text, "--steps", "3", "--log", "/dev/full", "--save", os.path.join(d, "full")], stderr=err, stdout=subprocess.DEVNULL)
+            err.seek(0)
+            lines = err.read().strip().splitlines()
+        report.check(p.returncode == 1 and len(lines) == 2 and "from step 1 on" in lines[0] and "--log" in lines[1], f"a log on a full disk: {p.returncode} {lines}")
+        report.check("step-00000003" in os.listdir(os.path.join(d, "full")), "a log on a full disk: nothing was saved")
+
+
 exports()
 divergence()
 rows_without_labels()
+notes()
 report.close()

@@ -330,19 +330,31 @@ def kills():
         while not gone(pids) and time.time() < limit:
             time.sleep(0.05)
         report.check(gone(pids), "the starter was killed: processes are left")
-    # A signal to one process, or to the starter, ends the run in order.
-    for to_all in (False, True):
+    # A signal to one process, to the starter, or to all as a scheduler sends it, ends the run in order.
+    for whom in ("a rank", "the starter", "all"):
         with scratch() as d:
             save, log = os.path.join(d, "save"), os.path.join(d, "log")
             p, pids = long_run(d, 2, "--mesh", "fsdp=2", "--save", save)
-            os.kill(p.pid if to_all else pids[1], signal.SIGTERM)
+            for pid in {"a rank": pids[1:2], "the starter": [p.pid], "all": [p.pid, *pids]}[whom]:
+                os.kill(pid, signal.SIGTERM)
             code, _, err = end(p, 40)
-            report.check(code == 3 and last_line(err).startswith("moe_trainer: stopped by a signal") and gone(pids), f"SIGTERM: exit {code}: {err}")
+            report.check(code == 3 and last_line(err).startswith("moe_trainer: stopped by a signal") and gone(pids), f"SIGTERM to {whom}: exit {code}: {err}")
             steps = sorted(n for n in os.listdir(save) if n.startswith("step-"))
             report.check(len(steps) == 1, f"SIGTERM: saved {steps}")
             done = int(steps[0][5:]) if steps else 0
             run("train", "--backend", "cpu", "--tokens", TOKENS, "--resume", save, "--steps", done + 1, "--mesh", "fsdp=2", "--log", log + "2")
             report.check([r[0] for r in rows_of(log + "2")] == [done + 1], "SIGTERM: does not continue")
+    # None is lost while the processes start.
+    for wait in (0.002, 0.005, 0.008, 0.012, 0.016, 0.02, 0.03, 0.05):
+        with scratch() as d:
+            p = subprocess.Popen([TRAINER, "train", "--backend", "cpu", "--tokens", TOKENS, "--model", MIXTRAL, "--steps", "1000000", "--mesh", "fsdp=2", "--processes", "2",
+                                  "--save", os.path.join(d, "save")], env=CLEAN, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
+            time.sleep(wait)
+            os.killpg(p.pid, signal.SIGINT)
+            code, _, err = end(p, 20)
+            report.check(code is not None and code != 0, f"SIGINT after {wait} s: exit {code}: {err}")
+            if code is None:
+                os.killpg(p.pid, signal.SIGKILL)
     print(f"killed: the others ended within {slowest:.2f} s", flush=True)
 
 

@@ -39,54 +39,41 @@ inline char* element_at(const view& v, index i) { return static_cast<char*>(v.da
 
 inline void cast(const execution&, view from, view to) { convert_elements(from.data, from.type, to.data, to.type, from.size()); }
 
-inline void add(const execution&, view a, view b, view out) {
-  visit_float("add", out.type, [&](auto tag) {
+/// out[i] = f(x[i], y[i]), computed in the statistic type; any of them may be the same.
+template <class F>
+void map_elements(const char* what, view x, view y, view out, F f) {
+  visit_float(what, out.type, [&](auto tag) {
     using T = typename decltype(tag)::type;
     using S = statistic<T>;
-    const T* x = a.as<const T>();
-    const T* y = b.as<const T>();
-    T* z = out.as<T>();
+    const T* a = x.as<const T>();
+    const T* b = y.as<const T>();
+    T* to = out.as<T>();
     const index n = out.size();
-    for (index i = 0; i < n; ++i) z[i] = convert<T>(convert<S>(x[i]) + convert<S>(y[i]));
+    for (index i = 0; i < n; ++i) to[i] = convert<T>(f(convert<S>(a[i]), convert<S>(b[i])));
   });
+}
+
+inline void add(const execution&, view a, view b, view out) {
+  map_elements("add", a, b, out, [](auto x, auto y) { return x + y; });
 }
 
 inline void accumulate(const execution&, view from, view to) { add_elements(from.data, from.type, to.data, to.type, to.size()); }
 
 inline void scale(const execution&, view x, double factor) {
-  visit_float("scale", x.type, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    using S = statistic<T>;
-    T* p = x.as<T>();
-    const S f = static_cast<S>(factor);
-    const index n = x.size();
-    for (index i = 0; i < n; ++i) p[i] = convert<T>(convert<S>(p[i]) * f);
-  });
+  map_elements("scale", x, x, x, [factor](auto a, auto) { return a * static_cast<decltype(a)>(factor); });
 }
 
 inline void clamp(const execution&, view x, double limit, view out) {
-  visit_float("clamp", x.type, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    using S = statistic<T>;
-    const S most = static_cast<S>(limit);
-    const index n = x.size();
-    for (index i = 0; i < n; ++i) {
-      const S a = convert<S>(x.as<const T>()[i]);
-      out.as<T>()[i] = convert<T>(a > most ? most : a < -most ? -most : a);
-    }
+  map_elements("clamp", x, x, out, [limit](auto a, auto) {
+    const auto most = static_cast<decltype(a)>(limit);
+    return a > most ? most : a < -most ? -most : a;
   });
 }
 
 inline void clamp_gradient(const execution&, view x, view dy, double limit, view dx) {
-  visit_float("clamp_gradient", x.type, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    using S = statistic<T>;
-    const S most = static_cast<S>(limit);
-    const index n = x.size();
-    for (index i = 0; i < n; ++i) {
-      const S a = convert<S>(x.as<const T>()[i]);
-      dx.as<T>()[i] = a > most || a < -most ? convert<T>(S(0)) : dy.as<const T>()[i];
-    }
+  map_elements("clamp_gradient", x, dy, dx, [limit](auto a, auto d) {
+    const auto most = static_cast<decltype(a)>(limit);
+    return a > most || a < -most ? decltype(a)(0) : d;
   });
 }
 

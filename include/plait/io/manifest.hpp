@@ -98,6 +98,7 @@ struct training_state {
   std::int64_t rows_seen = 0;    ///< position in the data
   std::int64_t tokens_seen = 0;
   std::uint64_t seed = 0;        ///< of fresh weights; the only random stream of a run
+  std::string tokens;            ///< digest and shape of the data, in which rows_seen counts; empty: not known
 };
 
 struct manifest {
@@ -142,6 +143,8 @@ inline std::string manifest_text(const manifest& m) {
   quoted(m.written_by);
   text += ",\n\"step\":" + std::to_string(m.training.step) + ",\n\"rows_seen\":" + std::to_string(m.training.rows_seen) +
           ",\n\"tokens_seen\":" + std::to_string(m.training.tokens_seen) + ",\n\"seed\":" + std::to_string(m.training.seed);
+  text += ",\n\"tokens\":";
+  quoted(m.training.tokens);
   text += ",\n\"family\":";
   quoted(m.family);
   text += ",\n\"plan\":";

@@ -131,6 +131,7 @@ inline manifest parse_manifest(const std::string& shown, std::string_view text) 
   m.training.rows_seen = whole(root, "rows_seen", "");
   m.training.tokens_seen = whole(root, "tokens_seen", "");
   m.training.seed = member(root, "seed", kind::natural, "").natural;
+  if (root.find("tokens") != nullptr) m.training.tokens = words(root, "tokens", "");
   m.family = words(root, "family", "");
   m.plan = words(root, "plan", "");
   if (const auto d = digest::of_text(words(root, "plan_digest", ""))) m.plan_digest = *d;

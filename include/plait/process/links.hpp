@@ -4,48 +4,18 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdio>
-#include <deque>
 #include <functional>
 #include <map>
 #include <mutex>
 #include <tuple>
 #include <vector>
 
-#include "plait/process/socket.hpp"
+#include "plait/process/peer_stream.hpp"
+#include "plait/process/process_failed.hpp"
 
 namespace plait::inline v0_1 {
 
-/// Another process is gone, silent or has failed, or a wait has passed its limit. `exit_code` is what the failed one ends with.
-struct process_failed : std::runtime_error {
-  explicit process_failed(const std::string& what, int code = 1) : std::runtime_error(what), exit_code(code) {}
-  int exit_code;
-};
-
 namespace process {
-
-enum class frame_kind : std::uint32_t { data, text, value_set, value_wanted, value, alive, failed, done };
-
-struct frame {
-  std::uint32_t magic = 0x706c6169;
-  frame_kind kind = frame_kind::data;
-  std::uint32_t channel = 0;  // a group of ranks
-  std::uint32_t part = 0;     // of an operation with several exchanges
-  std::uint64_t number = 0;   // of the operation in its channel
-  std::uint64_t bytes = 0;    // of the payload that follows
-  std::int64_t count = 0;     // what the sender called, for comparison
-  std::uint8_t call = 0, type = 0, maximum = 0, uneven = 0;
-  char where[44] = {};
-};
-
-struct message {
-  frame head;
-  std::vector<char> payload;
-};
-
-/// Counts the payloads that are still being read; they may be reused at 0.
-struct flight {
-  int pending = 0;
-};
 
 class links {
  public:
@@ -204,22 +174,7 @@ class links {
   }
 
  private:
-  struct outgoing {
-    frame head;
-    const char* borrowed = nullptr;
-    std::string own;
-    flight* done = nullptr;
-    std::size_t sent = 0;  // of head and payload together
-  };
-  struct peer_state {
-    descriptor socket;
-    std::deque<outgoing> out;
-    message in;
-    std::size_t received = 0;  // of head and payload together
-    clock::time_point heard;
-    bool done = false;  // has said that it is
-    bool closed = false;
-  };
+  using outgoing = peer_stream::outgoing;
   using mail_key = std::tuple<int, frame_kind, std::uint32_t, std::uint64_t, std::uint32_t>;
 
   void wake() {
@@ -228,7 +183,7 @@ class links {
     }  // full: it is awake
   }
   void queue(int peer, outgoing o) {
-    peer_state& p = peers_[static_cast<std::size_t>(peer)];
+    peer_stream& p = peers_[static_cast<std::size_t>(peer)];
     if (p.closed || !p.socket) {
       if (o.done != nullptr) --o.done->pending;
       return;
@@ -237,21 +192,12 @@ class links {
     wake();
   }
   bool nothing_queued() const {
-    for (const peer_state& p : peers_)
+    for (const peer_stream& p : peers_)
       if (!p.out.empty() && !p.closed) return false;
     return true;
   }
   void drop_borrowed() {
-    for (peer_state& p : peers_) {
-      for (outgoing& o : p.out)
-        if (o.done != nullptr) --o.done->pending, o.done = nullptr;
-      std::erase_if(p.out, [](const outgoing& o) { return o.borrowed != nullptr && o.sent == 0; });
-      if (!p.out.empty() && p.out.front().borrowed != nullptr) {  // half of it is sent; the rest goes out of a copy
-        outgoing& o = p.out.front();
-        o.own.assign(o.borrowed, static_cast<std::size_t>(o.head.bytes));
-        o.borrowed = nullptr;
-      }
-    }
+    for (peer_stream& p : peers_) p.release_borrowed();
     changed_.notify_all();
   }
   std::string silence_of(int peer) const {
@@ -268,7 +214,7 @@ class links {
     exit_code_ = code;
     drop_borrowed();
     for (std::size_t r = 0; r < peers_.size(); ++r) {
-      peer_state& p = peers_[r];
+      peer_stream& p = peers_[r];
       if (!p.socket || p.closed || static_cast<int>(r) == from) continue;
       frame head;
       head.kind = frame_kind::failed;
@@ -315,7 +261,7 @@ class links {
         if (now >= next_beat) {
           next_beat = now + std::chrono::duration_cast<clock::duration>(std::chrono::duration<double>(beat()));
           for (std::size_t r = 0; r < peers_.size(); ++r) {
-            peer_state& p = peers_[r];
+            peer_stream& p = peers_[r];
             if (!p.socket || p.closed || p.done) continue;
             if (p.out.empty()) {
               frame head;
@@ -357,37 +303,20 @@ class links {
       if (!nothing_queued()) changed_.wait_for(lock, std::chrono::milliseconds(5));
     }
     const time_limit a_moment(1);
-    char drain[4096];
-    for (peer_state& p : peers_)
+    for (peer_stream& p : peers_)
       if (p.socket && !p.closed) ::shutdown(p.socket.get(), SHUT_WR);
-    for (peer_state& p : peers_)
-      while (p.socket && !p.closed && !a_moment.passed()) {
-        pollfd waits{p.socket.get(), POLLIN, 0};
-        ::poll(&waits, 1, a_moment.milliseconds(100));
-        const ssize_t n = ::recv(p.socket.get(), drain, sizeof drain, MSG_DONTWAIT);
-        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) break;
-      }
+    for (peer_stream& p : peers_)
+      if (p.socket && !p.closed) p.await_end(a_moment);
   }
 
   void send_some(std::unique_lock<std::mutex>& lock, int peer) {
-    peer_state& p = peers_[static_cast<std::size_t>(peer)];
+    peer_stream& p = peers_[static_cast<std::size_t>(peer)];
     while (!p.closed && !p.out.empty()) {
-      outgoing& o = p.out.front();
-      const std::size_t head = sizeof(frame), all = head + static_cast<std::size_t>(o.head.bytes);
-      const char* from = o.sent < head ? reinterpret_cast<const char*>(&o.head) + o.sent
-                                       : (o.borrowed != nullptr ? o.borrowed : o.own.data()) + (o.sent - head);
-      const std::size_t bytes = std::min<std::size_t>(o.sent < head ? head - o.sent : all - o.sent, std::size_t{1} << 20);
       // The lock is held: the call does not block, and whoever cancels must not free what is read here.
-      const ssize_t n = bytes == 0 ? 0 : ::send(p.socket.get(), from, bytes, MSG_NOSIGNAL);
-      if (n < 0) {
-        if (errno == EAGAIN || errno == EINTR) return;
-        lost(peer);
-        return;
-      }
-      o.sent += static_cast<std::size_t>(n);
-      if (o.sent < all) continue;
-      if (o.done != nullptr) --o.done->pending;
-      p.out.pop_front();
+      const moved what = p.send();
+      if (what == moved::nothing) return;
+      if (what == moved::gone) return lost(peer);
+      if (what == moved::part) continue;
       changed_.notify_all();
       if (p.out.empty()) return;
       lock.unlock();  // others may queue
@@ -396,44 +325,19 @@ class links {
   }
 
   void receive_some(int peer) {
-    peer_state& p = peers_[static_cast<std::size_t>(peer)];  // its incoming half belongs to this thread
+    peer_stream& p = peers_[static_cast<std::size_t>(peer)];  // its incoming half belongs to this thread
     for (int rounds = 0; rounds < 64; ++rounds) {
-      const std::size_t head = sizeof(frame);
-      char* to;
-      std::size_t bytes;
-      if (p.received < head) {
-        to = reinterpret_cast<char*>(&p.in.head) + p.received;
-        bytes = head - p.received;
-      } else {
-        to = p.in.payload.data() + (p.received - head);
-        bytes = static_cast<std::size_t>(p.in.head.bytes) + head - p.received;
-      }
-      const ssize_t n = bytes == 0 ? 0 : ::recv(p.socket.get(), to, bytes, 0);
-      if (bytes > 0 && n <= 0) {
-        if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
-        std::lock_guard lock(mutex_);
-        lost(peer);
+      const moved what = p.receive();
+      if (what == moved::nothing) return;
+      std::lock_guard lock(mutex_);
+      if (what == moved::gone) return lost(peer);
+      if (what == moved::foreign) {
+        fail_locked("rank " + std::to_string(peer) + " sent what this one does not understand", 1, -1);
+        p.closed = true;
         return;
       }
-      p.received += static_cast<std::size_t>(n);
-      if (p.received == head && n > 0) {
-        if (p.in.head.magic != frame().magic) {
-          std::lock_guard lock(mutex_);
-          fail_locked("rank " + std::to_string(peer) + " sent what this one does not understand", 1, -1);
-          p.closed = true;
-          return;
-        }
-        p.in.payload.resize(static_cast<std::size_t>(p.in.head.bytes));
-      }
-      if (p.received >= head && p.received == head + static_cast<std::size_t>(p.in.head.bytes)) {
-        p.received = 0;
-        std::lock_guard lock(mutex_);
-        p.heard = clock::now();
-        deliver(peer, std::exchange(p.in, message()));
-      } else {
-        std::lock_guard lock(mutex_);
-        p.heard = clock::now();
-      }
+      p.heard = clock::now();
+      if (what == moved::whole) deliver(peer, std::exchange(p.in, message()));
     }
   }
 
@@ -465,11 +369,8 @@ class links {
   }
 
   void lost(int peer) {
-    peer_state& p = peers_[static_cast<std::size_t>(peer)];
-    p.closed = true;
-    for (outgoing& o : p.out)
-      if (o.done != nullptr) --o.done->pending;
-    p.out.clear();
+    peer_stream& p = peers_[static_cast<std::size_t>(peer)];
+    p.close();
     if (!p.done && !finished_)
       fail_locked("rank " + std::to_string(peer) + " is gone: its process was killed or its machine cannot be reached", 1, -1);
     changed_.notify_all();
@@ -479,7 +380,7 @@ class links {
   const double limit_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  std::vector<peer_state> peers_;
+  std::vector<peer_stream> peers_;
   std::map<mail_key, message> mail_;
   std::map<std::string, std::string> values_;
   std::map<std::string, std::vector<int>> wanted_;

@@ -13,11 +13,11 @@
 namespace plait::inline v0_1 {
 namespace process {
 
-inline volatile std::sig_atomic_t signal_to_pass_on = 0;
+inline volatile std::sig_atomic_t signal_to_pass_on = 0, all_started = 0;
 
-/// Signals for the processes come here while they run. What a terminal sends reaches them by itself.
+/// Signals for the processes come here while they run. What a terminal sends reaches them by itself, if they are there.
 inline void pass_signal_on(int number, siginfo_t* info, void*) {
-  if (info->si_code <= 0) signal_to_pass_on = number;
+  if (info->si_code <= 0 || all_started == 0) signal_to_pass_on = number;
 }
 
 }  // namespace process
@@ -36,6 +36,7 @@ int start_processes(char** argv, int count, double patience, Report report) {
   pass.sa_sigaction = pass_signal_on;
   pass.sa_flags = SA_SIGINFO;
   signal_to_pass_on = 0;
+  all_started = 0;
   ::sigaction(SIGTERM, &pass, &before_term);
   ::sigaction(SIGINT, &pass, &before_int);
   ::sigaction(SIGHUP, &pass, &before_hup);
@@ -43,10 +44,15 @@ int start_processes(char** argv, int count, double patience, Report report) {
   std::fflush(nullptr);
   std::vector<pid_t> running(static_cast<std::size_t>(count), -1);
   const pid_t parent = ::getpid();
+  sigset_t passed, mask;  // held back until a child has its own handlers again, so that none is lost in between
+  ::sigemptyset(&passed);
+  for (const int number : {SIGTERM, SIGINT, SIGHUP}) ::sigaddset(&passed, number);
+  ::pthread_sigmask(SIG_BLOCK, &passed, &mask);
   for (int r = 0; r < count; ++r) {
     const pid_t child = ::fork();
     if (child < 0) {
       problem = std::strerror(errno);
+      ::pthread_sigmask(SIG_SETMASK, &mask, nullptr);
       for (const pid_t p : running)
         if (p > 0) ::kill(p, SIGKILL), ::waitpid(p, nullptr, 0);
       throw launch_error("cannot start process " + std::to_string(r) + " of " + std::to_string(count) + " (" + problem + ")");
@@ -55,6 +61,7 @@ int start_processes(char** argv, int count, double patience, Report report) {
       ::sigaction(SIGTERM, &before_term, nullptr);
       ::sigaction(SIGINT, &before_int, nullptr);
       ::sigaction(SIGHUP, &before_hup, nullptr);
+      ::pthread_sigmask(SIG_SETMASK, &mask, nullptr);
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
       if (::getppid() != parent) ::_exit(1);
       ::setenv("PLAIT_RANK", std::to_string(r).c_str(), 1);
@@ -71,6 +78,8 @@ int start_processes(char** argv, int count, double patience, Report report) {
     }
     running[static_cast<std::size_t>(r)] = child;
   }
+  ::pthread_sigmask(SIG_SETMASK, &mask, nullptr);  // what came meanwhile comes now, and is passed on
+  all_started = 1;
   int result = 0, left = count;
   bool counting = false;
   clock::time_point failed{};
