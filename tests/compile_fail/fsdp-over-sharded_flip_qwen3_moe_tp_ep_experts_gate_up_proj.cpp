@@ -1,6 +1,5 @@
 // The table of qwen3_moe_tp_ep with one style flipped: FSDP of the experts over all data ranks, of which the inner
 // ones hold other experts.
-// compile-flags {{-ftemplate-backtrace-limit=1}}
 #include "plait/model/qwen3_moe.hpp"
 #include "plait/model/decoder.hpp"
 

@@ -1,6 +1,5 @@
 // The table of mixtral_tp with one style flipped: the attention output is scattered over the sequence,
 // the residual stream that it is added to is whole.
-// compile-flags {{-ftemplate-backtrace-limit=1}}
 #include "plait/model/mixtral.hpp"
 #include "plait/model/decoder.hpp"
 

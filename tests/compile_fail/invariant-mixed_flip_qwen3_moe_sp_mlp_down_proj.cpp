@@ -1,6 +1,5 @@
 // The table of qwen3_moe_sp with one style flipped: a dense layer's output is all-reduced, the stream is cut by
 // sequence.
-// compile-flags {{-ftemplate-backtrace-limit=1}}
 #include "plait/model/qwen3_moe.hpp"
 #include "plait/model/decoder.hpp"
 

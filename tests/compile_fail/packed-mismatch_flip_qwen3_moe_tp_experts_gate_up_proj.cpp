@@ -1,5 +1,4 @@
 // The table of qwen3_moe_tp with one style flipped: the packed experts cut plainly.
-// compile-flags {{-ftemplate-backtrace-limit=1}}
 #include "plait/model/qwen3_moe.hpp"
 #include "plait/model/decoder.hpp"
 

@@ -1,6 +1,5 @@
 // A shared expert cut over other ranks than the experts: its output is a copy where theirs is a pending sum, and would be counted there
 // once a rank.
-// compile-flags {{-ftemplate-backtrace-limit=1}}
 #include "plait/model/qwen2_moe.hpp"
 #include "plait/model/decoder.hpp"
 

@@ -1,5 +1,4 @@
 // The table of mixtral_sp_ep with one style flipped: the embedding comes out whole, the stream is cut by sequence.
-// compile-flags {{-ftemplate-backtrace-limit=1}}
 #include "plait/model/mixtral.hpp"
 #include "plait/model/decoder.hpp"
 

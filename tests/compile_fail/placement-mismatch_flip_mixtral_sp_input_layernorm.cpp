@@ -1,5 +1,4 @@
 // The table of mixtral_sp with one style flipped: a norm that wants whole rows meets a stream cut by sequence.
-// compile-flags {{-ftemplate-backtrace-limit=1}}
 #include "plait/model/mixtral.hpp"
 #include "plait/model/decoder.hpp"
 

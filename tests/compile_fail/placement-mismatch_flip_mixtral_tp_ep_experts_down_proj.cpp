@@ -1,5 +1,4 @@
 // The table of mixtral_tp_ep with one style flipped: one expert weight cut by expert, the other inside the experts.
-// compile-flags {{-ftemplate-backtrace-limit=1}}
 #include "plait/model/mixtral.hpp"
 #include "plait/model/decoder.hpp"
 

@@ -1,5 +1,4 @@
 // The table of qwen3_moe_sp_ep with one style flipped: a norm of keys cut by sequence meets keys cut by heads.
-// compile-flags {{-ftemplate-backtrace-limit=1}}
 #include "plait/model/qwen3_moe.hpp"
 #include "plait/model/decoder.hpp"
 

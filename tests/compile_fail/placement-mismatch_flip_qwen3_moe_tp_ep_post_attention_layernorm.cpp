@@ -1,5 +1,4 @@
 // The table of qwen3_moe_tp_ep with one style flipped: a norm of rows cut by sequence meets a whole stream.
-// compile-flags {{-ftemplate-backtrace-limit=1}}
 #include "plait/model/qwen3_moe.hpp"
 #include "plait/model/decoder.hpp"
 

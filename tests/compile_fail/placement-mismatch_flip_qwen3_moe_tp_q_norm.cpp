@@ -1,6 +1,5 @@
 // The table of qwen3_moe_tp with one style flipped: a norm per head whose weight would get no summed gradient
 // over the ranks that share out the heads.
-// compile-flags {{-ftemplate-backtrace-limit=1}}
 #include "plait/model/qwen3_moe.hpp"
 #include "plait/model/decoder.hpp"
 

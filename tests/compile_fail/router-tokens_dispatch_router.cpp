@@ -1,5 +1,4 @@
 // The router of tokens that stay on their ranks, in layers into which they are gathered.
-// compile-flags {{-ftemplate-backtrace-limit=1}}
 #include "plait/model/mixtral.hpp"
 #include "plait/model/plan_parts.hpp"
 

@@ -1,5 +1,4 @@
 // Tokens that stay on their ranks, and the router of experts to which they are gathered.
-// compile-flags {{-ftemplate-backtrace-limit=1}}
 #include "plait/model/dispatch_plan.hpp"
 #include "plait/model/mixtral.hpp"
 

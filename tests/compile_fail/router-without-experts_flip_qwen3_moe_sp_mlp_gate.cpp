@@ -1,5 +1,4 @@
 // The table of qwen3_moe_sp with one style flipped: the router of expert parallelism over experts that are cut inside.
-// compile-flags {{-ftemplate-backtrace-limit=1}}
 #include "plait/model/qwen3_moe.hpp"
 #include "plait/model/decoder.hpp"
 

@@ -94,6 +94,61 @@ struct a_name_has_one_layer_number {
   static constexpr bool ok = Ok;
 };
 template <bool Ok, class... Context>
+struct a_plan_is_made_of_its_parts {
+  static_assert(Ok, "plait[plan-part]: something else stands where a part of a plan belongs. A plan is plan<mesh, parameters<rule...>, "
+                    "activations<activation...>, everywhere<fsdp<axis>>, precision>, in this order; amend<plan, ...> takes parameters, "
+                    "activations and without; covers<plan, model> names the plan first");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct an_activation_rule_states_a_layout {
+  static_assert(Ok, "plait[activation-entry]: an activation rule is its pattern, then at most one only<kind>, then on<axis, placement> for "
+                    "each axis that is not Replicate; something else stands in this one. Styles are for parameters");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct a_table_has_a_name_once {
+  static_assert(Ok, "plait[row-again]: an earlier row of this table has the same name; delete one of them, or say that they are in layers "
+                    "of different kinds");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct a_point_with_one_layout_has_one_rule {
+  static_assert(Ok, "plait[one-for-all-layers]: this activation rule is for one layer, but the point has one layout in all of them (the "
+                    "residual stream goes through the layers as it is); write * for the layer");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct a_tie_joins_two_rows_of_one_shape {
+  static_assert(Ok, "plait[tied-rows]: a tie makes two rows of the parameter table one parameter; it must name two that are there, with the "
+                    "same extents");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct a_decoder_reads_every_row {
+  static_assert(Ok, "plait[unread-row]: the decoder does not read this row of the parameter table, which would be loaded and trained and "
+                    "change nothing; correct its name or extents, add the row that it goes with, or write the part that reads it");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct a_decoder_has_the_rows_it_needs {
+  static_assert(Ok, "plait[missing-row]: the parameter table lacks a row that the decoder cannot do without (its number in decoder_rows, "
+                    "model/decoder_rows.hpp); add it");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct a_decoder_asks_about_its_points {
+  static_assert(Ok, "plait[decoder-points]: the decoder asks plans about the points in decoder_points (model/decoder_table.hpp) and no "
+                    "others; list those that the model has: 0, 1, 4, and 2 or 3 or both");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct gate_and_up_are_told_apart {
+  static_assert(Ok, "plait[gate-and-up]: the row of the experts' gate_up_proj must say how gate and up lie in its width: packed(dim, 2), one "
+                    "after the other, or unit(dim, 2), in turn");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
 struct every_parameter_row_has_a_rule {
   static_assert(Ok, "plait[uncovered-parameter]: no rule of this plan matches this row of the parameter table; "
                     "add a rule for it (replicated is a style too)");
@@ -101,7 +156,8 @@ struct every_parameter_row_has_a_rule {
 };
 template <bool Ok, class... Context>
 struct every_rule_matches_a_row {
-  static_assert(Ok, "plait[unused-rule]: this rule matches no row of the parameter table; correct its pattern or delete it");
+  static_assert(Ok, "plait[unused-rule]: this rule rules no row of the model's tables: none matches, or each has a more specific rule; "
+                    "correct its pattern or delete it");
   static constexpr bool ok = Ok;
 };
 template <bool Ok, class... Context>
@@ -137,6 +193,12 @@ template <bool Ok, class... Context>
 struct the_dim_that_is_stored_in_pieces_is_known {
   static_assert(Ok, "plait[storage-dim-open]: which dim FSDP cuts here follows from sizes that are known at run time only; name the "
                     "dim, fsdp<axis, dim>, or ask the parameter's slot");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct fsdp_shares_out_what_ranks_use_apart {
+  static_assert(Ok, "plait[fsdp-over-invariant]: this parameter's style says that the ranks of FSDP's axis do identical work with it "
+                    "(Invariant), so they have no gradients to add; name the axis that cuts the batch for FSDP, or another one in the style");
   static constexpr bool ok = Ok;
 };
 template <bool Ok, class... Context>

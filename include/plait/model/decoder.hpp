@@ -11,7 +11,7 @@
 #include "plait/model/batch.hpp"
 #include "plait/model/decoder_cache.hpp"
 #include "plait/model/decoder_output.hpp"
-#include "plait/model/decoder_traits.hpp"
+#include "plait/model/decoder_rows.hpp"
 #include "plait/model/latent_attention.hpp"
 #include "plait/model/local_attention.hpp"
 #include "plait/model/repeated_heads.hpp"
@@ -32,10 +32,11 @@ namespace plait::inline v0_1 {
 
 template <class Plan, class Model>
 class decoder {
-  static consteval int row(const char* name) { return row_of<Model>(name); }
+  static consteval int row(const char* name) { return std::max(0, detail::find_row<Model>(name)); }  // one that is missing is reported below
 
  public:
-  static_assert(covers<Plan, Model>);
+  static_assert((fits_decoder<Model> && covers<Plan, Model>) || true);  // for their sentences, without one of its own after them
+  static constexpr bool accepted = detail::decoder_verdict<Model>::clean && detail::verdict<Plan, Model>::clean;
   using mesh = typename Plan::mesh;
   using element = typename Plan::precision::compute;
   using stat = statistic_t<element>;
@@ -46,15 +47,18 @@ class decoder {
 
   template <int Point, int Number>
   using at_point = activation_layout_t<Plan, Model, Point, Number>;
-  static constexpr int stream_point = point_of<Model>("model.layers.*");
-  static constexpr int attention_point = point_of<Model>("model.layers.*.self_attn");
+  static constexpr int stream_point = detail::find_point<Model>("model.layers.*");
+  static constexpr int attention_point = detail::find_point<Model>("model.layers.*.self_attn");
   using stream_layout = at_point<stream_point, -1>;
-  using rows_layout = at_point<point_of<Model>("lm_head"), -1>;
+  using rows_layout = at_point<detail::find_point<Model>("lm_head"), -1>;
   using stream = tensor<element, extents<dyn, dyn, dyn>, stream_layout>;
   using partial_statistics = tensor<stat, extents<2, dyn>, uniform_layout_t<mesh, Partial>>;
   using whole_statistics = tensor<stat, extents<2, dyn>, uniform_layout_t<mesh, Invariant>>;
   using scalar = tensor<stat, extents<1>, uniform_layout_t<mesh, Invariant>>;
-  using layer_result = layer_output<stream, partial_statistics>;
+  struct layer_statistics {
+    std::optional<partial_statistics> sum;
+  };
+  struct layer_result : layer_output<stream, partial_statistics> {};  // a name of its own, which is what compilers print
   using rope_table = tensor<stat, extents<dyn, dyn, dyn>, rows_layout>;
   using segments_table = tensor<std::int32_t, extents<dyn, dyn>, rows_layout>;
 
@@ -65,21 +69,29 @@ class decoder {
   /// With a cache, `input` holds the tokens after those cached, all of which are attended to, and logits are [B, 1, V], those of the
   /// last position; there is then neither loss nor backward.
   auto forward(context& c, const batch& input, const loss_scale* scale, decoder_cache* cache = nullptr) {
-    if (cache != nullptr) cache->begin(c, config_->layers, scale != nullptr);
-    tables t = make_tables(c, input, cache);
-    stream x = embed_tokens(c, input);
-    std::optional<partial_statistics> statistics;
-    for (int l = 0; l < config_->layers; ++l) {
-      c.layer = l;
-      store_->enter_unit(c, l + 1, l + 2);
-      layer_result out = run_layer(c, x, l, t);
-      store_->leave_unit(c, l + 1, l);
-      x = out.x;
-      if (!out.statistics) continue;
-      statistics = statistics ? partial_statistics(add(c, *statistics, *out.statistics)) : *out.statistics;
+    if constexpr (!accepted) {
+      return decoder_output<stream, scalar, whole_statistics>{};  // the assertions above have said why
+    } else {
+      // Named here first, so that what compilers print of an error in a layer leads straight to the caller of forward.
+      static_cast<void>(&decoder::template attend<-1>);
+      if constexpr (traits::dense_layers) static_cast<void>(&decoder::template dense_mlp<-1>);
+      if constexpr (traits::sparse_layers) static_cast<void>(&decoder::template sparse_mlp<-1>);
+      if (cache != nullptr) cache->begin(c, config_->layers, scale != nullptr);
+      tables t = make_tables(c, input, cache);
+      stream x = embed_tokens(c, input);
+      layer_statistics all;
+      for (int l = 0; l < config_->layers; ++l) {
+        c.layer = l;
+        store_->enter_unit(c, l + 1, l + 2);
+        layer_result out = run_layer(c, x, l, t);
+        store_->leave_unit(c, l + 1, l);
+        x = out.x;
+        if (!out.statistics) continue;
+        all.sum = all.sum ? partial_statistics(add(c, *all.sum, *out.statistics)) : *out.statistics;
+      }
+      c.layer = -1;
+      return finish(c, x, t, all, scale);
     }
-    c.layer = -1;
-    return finish(c, x, t, statistics, scale);
   }
 
  private:
@@ -99,6 +111,11 @@ class decoder {
     if (!(slot.compute == T::layout_type::value)) throw std::logic_error("plait: the parameter store was built from another plan than the model's");
     return styled<style_t<Rules, Model, Row, Number>, T>(T(store_->compute_array(slot)));
   }
+
+  static constexpr int attention_norm = detail::find_row<Model>("model.layers.*.input_layernorm.weight"),
+                       attention_norm_bias = detail::find_row<Model>("model.layers.*.input_layernorm.bias"),
+                       mlp_norm = detail::find_row<Model>("model.layers.*.post_attention_layernorm.weight"),
+                       mlp_norm_bias = detail::find_row<Model>("model.layers.*.post_attention_layernorm.bias");
 
   template <class Style, class T>
   static T plain(const styled<Style, T>& w) {
@@ -189,14 +206,6 @@ class decoder {
     if constexpr (Bias >= 0) return normalise(c, x, weight<Weight, Number>(l), weight<Bias, Number>(l), config_->rms_epsilon);
     else return normalise(c, x, weight<Weight, Number>(l), config_->rms_epsilon);
   }
-  template <int Number>
-  auto before_attention(context& c, const stream& x, int l) const {
-    return normed<Number, row("model.layers.*.input_layernorm.weight"), detail::find_row<Model>("model.layers.*.input_layernorm.bias")>(c, x, l);
-  }
-  template <int Number>
-  auto before_mlp(context& c, const stream& x, int l) const {
-    return normed<Number, row("model.layers.*.post_attention_layernorm.weight"), detail::find_row<Model>("model.layers.*.post_attention_layernorm.bias")>(c, x, l);
-  }
   /// The same for queries and keys; normalised over all heads together they come whole and are then cut as Heads says.
   template <int Number, int Weight, int Bias, int Norm, class Heads, class H>
   auto projected(context& c, const H& h, int l) {
@@ -276,7 +285,7 @@ class decoder {
   template <int Number>
   stream attend(context& c, const stream& x, int l, const tables& t) {
     named_scope scope(c, "self_attn");
-    const auto h = enter<at_point<attention_point, Number>>(c, before_attention<Number>(c, x, l));
+    const auto h = enter<at_point<attention_point, Number>>(c, normed<Number, attention_norm, attention_norm_bias>(c, x, l));
     const auto heads = [&] {
       if constexpr (traits::latent) return latent_heads<Model>(c, h, layer_weights<Number>{this, l}, *config_, t.cosine, t.sine);
       else return heads_of<Number>(c, h, l, t);
@@ -293,7 +302,7 @@ class decoder {
   template <int Number>
   stream dense_mlp(context& c, const stream& x, int l) {
     named_scope scope(c, "mlp");
-    const auto h = enter<at_point<point_of<Model>("model.layers.*.mlp", layer_kind::dense), Number>>(c, before_mlp<Number>(c, x, l));
+    const auto h = enter<at_point<detail::find_point<Model>("model.layers.*.mlp", layer_kind::dense), Number>>(c, normed<Number, mlp_norm, mlp_norm_bias>(c, x, l));
     const auto gate = projected<Number, row("model.layers.*.mlp.gate_proj.weight"), traits::gate_bias>(c, h, l);
     const auto up = projected<Number, row("model.layers.*.mlp.up_proj.weight"), traits::up_bias>(c, h, l);
     const auto y = projected<Number, row("model.layers.*.mlp.down_proj.weight"), traits::down_bias>(c, swiglu(c, gate, up), l);
@@ -310,13 +319,6 @@ class decoder {
       return gate_rows(c, y, project(c, h, weight<row("model.layers.*.mlp.shared_expert_gate.weight"), Number>(l)));
     else return y;
   }
-  template <int Number, class H, class Y>
-  Y with_shared_expert(context& c, const H& h, const Y& y, int l) {
-    if constexpr (traits::shared_expert)
-      if (store_->find(traits::shared_expert_row, l) >= 0) return add(c, y, shared_expert<Number>(c, h, l));
-    return y;
-  }
-
   /// Rows of experts plus their experts' bias, if there is one.
   template <int Number, int Bias, class Rows>
   auto with_expert_bias(context& c, const Rows& rows, int l) {
@@ -343,32 +345,34 @@ class decoder {
     const auto risen = with_expert_bias<Number, traits::expert_up_bias>(c, project_experts<transposed>(c, rows, up), l);
     const auto gated_rows = gated<traits::paired_gate>(c, risen, config_->gate);
     const auto fallen = with_expert_bias<Number, traits::expert_down_bias>(c, project_experts<transposed>(c, gated_rows, down), l);
-    const auto combined = combine(c, to_tokens(c, fallen), routed, h);
-    const auto y = with_shared_expert<Number>(c, h, combined, l);
+    auto y = combine(c, to_tokens(c, fallen), routed, h);
+    if constexpr (traits::shared_expert)
+      if (store_->find(traits::shared_expert_row, l) >= 0) y = add(c, y, shared_expert<Number>(c, h, l));
     const std::int64_t two[2] = {t.input->rows, t.input->columns};
     const auto valid = constant<typename H::layout_type, std::uint8_t, extents<dyn, dyn>>(c, t.input->valid.data(), two);
     // Where the tokens are whole on the experts' ranks, one copy of their statistics joins the pending sum.
     partial_statistics counted = redistribute<typename partial_statistics::layout_type>(c, router_statistics(c, balanced, valid));
-    return layer_output<std::decay_t<decltype(y)>, partial_statistics>{y, counted};
+    return layer_output<decltype(y), partial_statistics>{y, counted};
   }
 
   template <int Number>
   layer_result sparse_mlp(context& c, const stream& x, int l, const tables& t, bool recompute_experts) {
     named_scope scope(c, "mlp");
-    const auto h = enter<at_point<point_of<Model>("model.layers.*.mlp", layer_kind::sparse), Number>>(c, before_mlp<Number>(c, x, l));
+    const auto h = enter<at_point<detail::find_point<Model>("model.layers.*.mlp", layer_kind::sparse), Number>>(c, normed<Number, mlp_norm, mlp_norm_bias>(c, x, l));
+    using computed = decltype(this->template experts<Number>(c, h, l, t));  // here first, for short messages
     // By value: a recomputed body outlives this call.
-    const auto body = [this, l, t](context& b, const auto& entered) { return this->template experts<Number>(b, entered, l, t); };
+    const auto body = [this, l, t](context& b, const auto& entered) -> computed { return this->template experts<Number>(b, entered, l, t); };
     auto out = recompute_experts ? recompute(c, body, h) : body(c, h);
     stream y = redistribute<stream_layout>(c, out.x);
     if constexpr (traits::shared_down_bias >= 0)
       if (store_->find(traits::shared_down_bias, l) >= 0) y = bias_add(c, y, plain(weight<traits::shared_down_bias, Number>(l)));
-    return layer_result{add(c, x, times(c, y, config_->residual_multiplier)), out.statistics};
+    return layer_result{{add(c, x, times(c, y, config_->residual_multiplier)), out.statistics}};
   }
 
   template <layer_kind Kind, int Number>
   layer_result layer(context& c, const stream& x, int l, const tables& t, bool recompute_experts) {
     const stream attended = attend<Number>(c, x, l, t);
-    if constexpr (Kind == layer_kind::dense) return layer_result{dense_mlp<Number>(c, attended, l), std::nullopt};
+    if constexpr (Kind == layer_kind::dense) return layer_result{{dense_mlp<Number>(c, attended, l), std::nullopt}};
     else return sparse_mlp<Number>(c, attended, l, t, recompute_experts);
   }
 
@@ -397,7 +401,7 @@ class decoder {
     return pick(sparse, numbers::column(l), std::make_index_sequence<static_cast<std::size_t>(numbers::numbers.count) + 1>{})(*this, c, x, l, t);
   }
 
-  auto finish(context& c, const stream& x, const tables& t, const std::optional<partial_statistics>& statistics, const loss_scale* scale) {
+  auto finish(context& c, const stream& x, const tables& t, const layer_statistics& all, const loss_scale* scale) {
     const int head = static_cast<int>(config_->layers) + 1;
     auto logits = [&] {
       named_scope scope(c, "lm_head");
@@ -420,9 +424,9 @@ class decoder {
     const auto loss = cross_entropy_sum(c, summed, labels, scale->tokens > 0 ? 1.0 / scale->tokens : 0.0);
     scalar total = redistribute<typename scalar::layout_type>(c, loss);
     if constexpr (traits::sparse_layers) {
-      if (statistics) {
+      if (all.sum) {
         named_scope balance_scope(c, "balance");
-        const partial_statistics pending = scale->aux_weight != 0 ? *statistics : stop_gradient(*statistics);
+        const partial_statistics pending = scale->aux_weight != 0 ? *all.sum : stop_gradient(*all.sum);
         out.statistics = redistribute<typename whole_statistics::layout_type>(c, pending);
         out.aux_loss = scalar(balance(c, *out.statistics, scale->routed_rows));
         if (scale->aux_weight != 0) total = add(c, total, plait::scale(c, *out.aux_loss, scale->aux_weight));

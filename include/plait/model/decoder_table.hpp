@@ -41,7 +41,7 @@ inline constexpr parameter shared_expert_biases[] = {
 
 /// The residual stream, the two regions of a layer, the head's input.
 inline constexpr activation_point decoder_points[] = {
-    {"model.layers.*", 3},
+    {"model.layers.*", 3, one_for_all_layers{}},
     {"model.layers.*.self_attn", 3},
     {"model.layers.*.mlp", 3, layer_kind::sparse},
     {"model.layers.*.mlp", 3, layer_kind::dense},

@@ -38,7 +38,6 @@ template <class Model>
 struct decoder_traits {
   static constexpr bool dense_layers = detail::has_layers<Model>(layer_kind::dense);
   static constexpr bool sparse_layers = detail::has_layers<Model>(layer_kind::sparse);
-  static_assert(dense_layers || sparse_layers, "plait: the activation table names neither dense nor sparse layers");
   /// Rows of the parameter table, -1 where there is none.
   static constexpr int query = detail::find_row<Model>("model.layers.*.self_attn.q_proj.weight"),
                        key = detail::find_row<Model>("model.layers.*.self_attn.k_proj.weight"),

@@ -28,7 +28,7 @@ struct sinks_verdict {
 template <class Q, class Sinks>
 constexpr bool sinks_fit() {
   return check::elements_agree<std::is_same_v<typename Q::element, typename Sinks::element>, Q, Sinks>::ok &&
-         check::extents_agree<Sinks::rank == 1, Q, Sinks>::ok && accept<typename Q::mesh, sinks_verdict<Q, Sinks>, Q, Sinks>();
+         check::extents_agree<Sinks::rank == 1, Q, Sinks>::ok && accept<typename Q::mesh, sinks_verdict<Q, Sinks>, Q, Sinks>::ok;
 }
 /// Everything that attention asks of its operands' types.
 template <class Q, class K, class V, class Segments>
@@ -37,7 +37,7 @@ constexpr bool attention_fits() {
   return check::elements_agree<std::is_same_v<typename Q::element, typename K::element> && std::is_same_v<typename Q::element, typename V::element>, Q, K, V>::ok &&
          check::elements_agree<std::is_same_v<typename Segments::element, std::int32_t>, Segments, Q>::ok &&
          check::the_layout_is_the_one_wanted<(!verdict::value.ok() || K::layout_type::value == V::layout_type::value), V, K>::ok &&
-         accept<typename Q::mesh, verdict, Q, K>() &&
+         accept<typename Q::mesh, verdict, Q, K>::ok &&
          check::side_inputs_lie_as_their_rows<(!verdict::value.ok() || goes_with<Q, Segments>(2)), Segments, Q>::ok;
 }
 inline const array* array_of() { return nullptr; }
@@ -53,7 +53,7 @@ template <class X, class Table>
 X rope(context& c, const X& x, const Table& cosine, const Table& sine, rotary_form form = {}) {
   using verdict = detail::rope_verdict<X>;
   constexpr bool fits = check::elements_agree<std::is_same_v<typename Table::element, statistic_t<typename X::element>>, Table, X>::ok;
-  if constexpr (fits && detail::accept<typename X::mesh, verdict, X>() &&
+  if constexpr (fits && detail::accept<typename X::mesh, verdict, X>::ok &&
                 check::side_inputs_lie_as_their_rows<(!verdict::value.ok() || detail::goes_with<X, Table>(2)), Table, X>::ok) {
     detail::require_alike(cosine.data(), x.data(), 2, "rope: the table of cosines is of other positions");
     detail::require_alike(sine.data(), cosine.data(), 3, "rope: there are not as many sines as cosines");

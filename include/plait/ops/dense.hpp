@@ -98,7 +98,7 @@ auto linear(context& c, const X& x, const W& w) {
                                   typename X::mesh, verdict>;
   constexpr bool fits = check::elements_agree<std::is_same_v<typename X::element, typename W::element>, X, W>::ok &&
                         check::extents_agree<compatible(detail::last_extent<X>, W::extents_type::value[1]), X, W>::ok;
-  if constexpr (fits && detail::accept<typename X::mesh, verdict, X, W>()) {
+  if constexpr (fits && detail::accept<typename X::mesh, verdict, X, W>::ok) {
     detail::require_extents(x.data().global[X::rank - 1] == w.data().global[1], "linear: the input's last extent is not the weight's second");
     return result(runtime::linear(c, x.data(), w.data(), verdict::value.out));
   } else {
@@ -113,7 +113,7 @@ auto bias_add(context& c, const X& x, const B& b) {
   using result = detail::result_t<typename X::element, typename X::extents_type, typename X::mesh, verdict>;
   constexpr bool fits = check::elements_agree<std::is_same_v<typename X::element, typename B::element>, X, B>::ok &&
                         check::extents_agree<detail::fits_last_dim<X, B>(), X, B>::ok;
-  if constexpr (fits && detail::accept<typename X::mesh, verdict, X, B>()) {
+  if constexpr (fits && detail::accept<typename X::mesh, verdict, X, B>::ok) {
     detail::require_extents(x.data().global[X::rank - 1] == b.data().global[0], "bias_add: the input's last extent is not the bias's");
     return result(runtime::bias_add(c, x.data(), b.data(), verdict::value.out));
   } else {
@@ -128,7 +128,7 @@ auto add(context& c, const X& x, const Z& z) {
   using result = detail::result_t<typename X::element, typename X::extents_type, typename X::mesh, verdict>;
   constexpr bool fits = check::elements_agree<std::is_same_v<typename X::element, typename Z::element>, X, Z>::ok &&
                         check::extents_agree<detail::same_extents<X, Z>(), X, Z>::ok;
-  if constexpr (fits && detail::accept<typename X::mesh, verdict, X, Z>()) {
+  if constexpr (fits && detail::accept<typename X::mesh, verdict, X, Z>::ok) {
     detail::require_alike(x.data(), z.data(), X::rank, "add: the operands have unlike extents");
     return result(runtime::add(c, x.data(), z.data(), verdict::value.out));
   } else {
@@ -140,7 +140,7 @@ auto add(context& c, const X& x, const Z& z) {
 template <class E, class X, class L>
 tensor<E, X, L> scale(context& c, const tensor<E, X, L>& x, double factor) {
   using value = tensor<E, X, L>;
-  if constexpr (detail::accept<typename L::mesh, detail::scale_verdict<value>, value>()) {
+  if constexpr (detail::accept<typename L::mesh, detail::scale_verdict<value>, value>::ok) {
     return value(runtime::scale(c, x.data(), factor));
   } else {
     return x;
@@ -150,7 +150,7 @@ tensor<E, X, L> scale(context& c, const tensor<E, X, L>& x, double factor) {
 /// y = x in [-limit, limit]; what is beyond has no gradient.
 template <class X>
 X clamp(context& c, const X& x, double limit) {
-  if constexpr (detail::accept<typename X::mesh, detail::unary_verdict<X>, X>()) return X(runtime::clamp(c, x.data(), limit));
+  if constexpr (detail::accept<typename X::mesh, detail::unary_verdict<X>, X>::ok) return X(runtime::clamp(c, x.data(), limit));
   else return x;
 }
 
@@ -161,7 +161,7 @@ auto rms_norm(context& c, const X& x, const W& w, double epsilon) {
   using result = detail::result_t<typename X::element, typename X::extents_type, typename X::mesh, verdict>;
   constexpr bool fits = check::elements_agree<std::is_same_v<typename X::element, typename W::element>, X, W>::ok &&
                         check::extents_agree<detail::fits_last_dim<X, W>(), X, W>::ok;
-  if constexpr (fits && detail::accept<typename X::mesh, verdict, X, W>()) {
+  if constexpr (fits && detail::accept<typename X::mesh, verdict, X, W>::ok) {
     detail::require_extents(x.data().global[X::rank - 1] == w.data().global[0], "rms_norm: the input's last extent is not the weight's");
     return result(runtime::rms_norm(c, x.data(), w.data(), epsilon, verdict::value.out));
   } else {
@@ -174,7 +174,7 @@ template <class X, class W, class B>
 auto layer_norm(context& c, const X& x, const W& w, const B& b, double epsilon) {
   using verdict = detail::norm_verdict<X, W>;
   using result = detail::result_t<typename X::element, typename X::extents_type, typename X::mesh, verdict>;
-  if constexpr (detail::accept<typename X::mesh, verdict, X, W>()) {
+  if constexpr (detail::accept<typename X::mesh, verdict, X, W>::ok) {
     return bias_add(c, rms_norm(c, result(runtime::centre_rows(c, x.data(), X::layout_type::value)), w, epsilon), b);
   } else {
     return result(x.data());
@@ -186,7 +186,7 @@ template <class E, class X, class L>
 tensor<E, X, L> rms_norm(context& c, const tensor<E, X, L>& x, double epsilon) {
   using value = tensor<E, X, L>;
   using verdict = detail::unit_norm_verdict<value>;
-  if constexpr (detail::accept<typename L::mesh, verdict, value>()) {
+  if constexpr (detail::accept<typename L::mesh, verdict, value>::ok) {
     return value(runtime::rms_norm(c, x.data(), epsilon, verdict::value.out));
   } else {
     return x;
@@ -200,7 +200,7 @@ auto gated(context& c, const X& packed, gated_options options) {
   constexpr int last = detail::last_extent<X>;
   using result = detail::result_t<typename X::element, typename detail::replace_last<typename X::extents_type, last == dyn ? dyn : last / 2>::type,
                                   typename X::mesh, verdict>;
-  if constexpr (detail::accept<typename X::mesh, verdict, X>()) {
+  if constexpr (detail::accept<typename X::mesh, verdict, X>::ok) {
     options.interleaved = Paired;
     detail::require_extents(packed.data().local.extent[X::rank - 1] % 2 == 0, "gated: an axis parts a gate from its up");
     return result(runtime::swiglu(c, packed.data(), options, verdict::value.out));
@@ -221,7 +221,7 @@ auto swiglu(context& c, const X& gate, const Y& up) {
   using result = detail::result_t<typename X::element, typename X::extents_type, typename X::mesh, verdict>;
   constexpr bool fits = check::elements_agree<std::is_same_v<typename X::element, typename Y::element>, X, Y>::ok &&
                         check::extents_agree<detail::same_extents<X, Y>(), X, Y>::ok;
-  if constexpr (fits && detail::accept<typename X::mesh, verdict, X, Y>()) {
+  if constexpr (fits && detail::accept<typename X::mesh, verdict, X, Y>::ok) {
     detail::require_alike(gate.data(), up.data(), X::rank, "swiglu: gate and up have unlike extents");
     return result(runtime::swiglu(c, gate.data(), up.data(), verdict::value.out));
   } else {
@@ -237,7 +237,7 @@ auto embedding(context& c, const Ids& ids, const Ids& learning_ids, const W& tab
   using result = detail::result_t<typename W::element, typename detail::append_dim<typename Ids::extents_type, W::extents_type::value[1]>::type,
                                   typename W::mesh, verdict>;
   constexpr bool fits = check::elements_agree<std::is_same_v<typename Ids::element, std::int64_t>, Ids, W>::ok;
-  if constexpr (fits && detail::accept<typename W::mesh, verdict, Ids, W>()) {
+  if constexpr (fits && detail::accept<typename W::mesh, verdict, Ids, W>::ok) {
     const array& t = table.data();
     const index_set held = held_indices(W::layout_type::value, 0, t.global[0], c.mesh.size, c.coordinate);
     return result(runtime::embedding(c, ids.data(), learning_ids.data(), t, held.count == 0 ? t.global[0] : held.range[0].begin, verdict::value.out));
@@ -257,7 +257,7 @@ auto split_heads(context& c, const X& x, std::int64_t head_dim) {
   using verdict = detail::split_verdict<X>;
   using extents_2 = typename detail::append_dim<typename detail::replace_last<typename X::extents_type, dyn>::type, dyn>::type;
   using result = detail::result_t<typename X::element, extents_2, typename X::mesh, verdict>;
-  if constexpr (detail::accept<typename X::mesh, verdict, X>()) {
+  if constexpr (detail::accept<typename X::mesh, verdict, X>::ok) {
     const array& a = x.data();
     const int last = X::rank - 1;
     detail::require_extents(a.local.extent[last] % head_dim == 0, "split_heads: an axis cuts through a head");
@@ -278,7 +278,7 @@ auto merge_heads(context& c, const X& x) {
   using verdict = detail::merge_verdict<X>;
   using extents_2 = typename detail::replace_last<typename detail::drop_last<typename X::extents_type>::type, dyn>::type;
   using result = detail::result_t<typename X::element, extents_2, typename X::mesh, verdict>;
-  if constexpr (detail::accept<typename X::mesh, verdict, X>()) {
+  if constexpr (detail::accept<typename X::mesh, verdict, X>::ok) {
     const array& a = x.data();
     const int last = X::rank - 2;
     std::int64_t local[max_rank], global[max_rank];
@@ -327,16 +327,10 @@ struct slot_layout {
   using type = layout_of_code_t<typename X::mesh, code.places, code.order>;
 };
 
-template <class X, class Style>
-constexpr bool arrives_as_wanted() {
-  using wanted = slot_layout<X, Style, typename Style::input>;
-  return check::the_layout_is_the_one_wanted<(X::layout_type::value == wanted::value), Style, X, typename wanted::type>::ok;
-}
-template <class Style, class Y>
-constexpr bool check_output() {
-  using wanted = slot_layout<Y, Style, typename Style::output::placement>;
-  return check::the_layout_is_the_one_wanted<(Y::layout_type::value == wanted::value), Style, Y, typename wanted::type>::ok;
-}
+template <class X, class Style, class Wanted = slot_layout<X, Style, typename Style::input>>
+using arrives_as_wanted = check::the_layout_is_the_one_wanted<(X::layout_type::value == Wanted::value), Style, X, typename Wanted::type>;
+template <class Style, class Y, class Wanted = slot_layout<Y, Style, typename Style::output::placement>>
+using leaves_as_promised = check::the_layout_is_the_one_wanted<(Y::layout_type::value == Wanted::value), Style, Y, typename Wanted::type>;
 /// What the style promises. It is given where a check has failed, so that what follows is not reported as well.
 template <class Style, int Last, class X>
 auto promised(const X& x) {
@@ -350,7 +344,7 @@ auto leave(context& c, const Y& y) {
   if constexpr (Style::output::moves) {
     return redistribute<typename wanted::type>(c, y);
   } else {
-    if constexpr (check_output<Style, Y>()) {
+    if constexpr (leaves_as_promised<Style, Y>::ok) {
       return y;
     } else {
       return blank<typename Y::element, typename Y::extents_type, typename wanted::type>(y.data());
@@ -363,7 +357,7 @@ auto leave(context& c, const Y& y) {
 /// A linear layer under its style: the input must arrive as the input slot says, the output leaves as the output slot says.
 template <class X, class Style, class Tensor>
 auto project(context& c, const X& x, const styled<Style, Tensor>& w) {
-  if constexpr (detail::arrives_as_wanted<X, Style>()) {
+  if constexpr (detail::arrives_as_wanted<X, Style>::ok) {
     return detail::leave<Style>(c, linear(c, x, static_cast<const Tensor&>(w)));
   } else {
     return detail::promised<Style, Tensor::extents_type::value[0]>(x);
@@ -372,7 +366,7 @@ auto project(context& c, const X& x, const styled<Style, Tensor>& w) {
 /// The same with a bias. One that is cut is added where the output is cut alike, a whole one after the output has moved: once.
 template <class X, class Style, class Tensor, class BiasTensor>
 auto project(context& c, const X& x, const styled<Style, Tensor>& w, const styled<Style, BiasTensor>& b) {
-  if constexpr (BiasTensor::layout_type::value.cuts > 0 && detail::arrives_as_wanted<X, Style>())
+  if constexpr (BiasTensor::layout_type::value.cuts > 0 && detail::arrives_as_wanted<X, Style>::ok)
     return detail::leave<Style>(c, bias_add(c, linear(c, x, static_cast<const Tensor&>(w)), static_cast<const BiasTensor&>(b)));
   else return bias_add(c, project(c, x, w), static_cast<const BiasTensor&>(b));
 }
@@ -380,7 +374,7 @@ auto project(context& c, const X& x, const styled<Style, Tensor>& w, const style
 /// RMSNorm under its style.
 template <class X, class Style, class Tensor>
 auto normalise(context& c, const X& x, const styled<Style, Tensor>& w, double epsilon) {
-  if constexpr (detail::arrives_as_wanted<X, Style>()) {
+  if constexpr (detail::arrives_as_wanted<X, Style>::ok) {
     return detail::leave<Style>(c, rms_norm(c, x, static_cast<const Tensor&>(w), epsilon));
   } else {
     return detail::promised<Style, detail::last_extent<X>>(x);
@@ -390,7 +384,7 @@ auto normalise(context& c, const X& x, const styled<Style, Tensor>& w, double ep
 /// LayerNorm under its style.
 template <class X, class Style, class Tensor, class Bias>
 auto normalise(context& c, const X& x, const styled<Style, Tensor>& w, const styled<Style, Bias>& b, double epsilon) {
-  if constexpr (detail::arrives_as_wanted<X, Style>()) {
+  if constexpr (detail::arrives_as_wanted<X, Style>::ok) {
     return detail::leave<Style>(c, layer_norm(c, x, static_cast<const Tensor&>(w), static_cast<const Bias&>(b), epsilon));
   } else {
     return detail::promised<Style, detail::last_extent<X>>(x);

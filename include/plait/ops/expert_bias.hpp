@@ -18,7 +18,7 @@ auto bias_experts(context& c, const dispatched<X, Experts, Tokens>& d, const B& 
   using rows = detail::result_t<typename X::element, typename X::extents_type, typename X::mesh, verdict>;
   constexpr bool fits = check::elements_agree<std::is_same_v<typename X::element, typename B::element>, X, B>::ok &&
                         check::extents_agree<B::rank == 2 && compatible(detail::last_extent<X>, detail::last_extent<B>), X, B>::ok;
-  if constexpr (fits && detail::accept<typename X::mesh, verdict, X, B>() &&
+  if constexpr (fits && detail::accept<typename X::mesh, verdict, X, B>::ok &&
                 check::rows_meet_the_experts_they_were_dispatched_to<(!verdict::value.ok() || detail::same_experts<Experts, B>()), Experts, B>::ok) {
     detail::require_extents(d.rows.data().global[1] == bias.data().global[1], "bias_experts: the rows' extent is not the bias's");
     detail::require_extents(d.offsets.local.extent[0] == bias.data().local.extent[0] + 1, "bias_experts: the rows were dispatched to another number of experts");

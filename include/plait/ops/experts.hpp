@@ -69,7 +69,7 @@ template <class X>
 auto route(context& c, const X& logits, std::int64_t k, const router_options& options) {
   using verdict = detail::row_local_verdict<X>;
   using result = routing<typename X::element, typename X::layout_type, X::rank>;
-  if constexpr (detail::accept<typename X::mesh, verdict, X>()) {
+  if constexpr (detail::accept<typename X::mesh, verdict, X>::ok) {
     detail::check_router(logits.data().global[X::rank - 1], k, options);
     return result{runtime::route(c, logits.data(), nullptr, k, options, X::layout_type::value), logits.data()};
   } else {
@@ -84,7 +84,7 @@ auto route(context& c, const X& logits, const Bias& bias, std::int64_t k, const 
   using result = routing<typename X::element, typename X::layout_type, X::rank>;
   constexpr bool fits = check::elements_agree<std::is_same_v<statistic_t<typename X::element>, typename Bias::element>, X, Bias>::ok &&
                         check::extents_agree<compatible(detail::last_extent<X>, detail::last_extent<Bias>), X, Bias>::ok;
-  if constexpr (fits && detail::accept<typename X::mesh, verdict, X, Bias>()) {
+  if constexpr (fits && detail::accept<typename X::mesh, verdict, X, Bias>::ok) {
     const std::int64_t experts = logits.data().global[X::rank - 1];
     detail::check_router(experts, k, options);
     detail::require_extents(bias.data().local.size() == experts, "route: the bias has one number an expert");
@@ -140,7 +140,7 @@ auto dispatch(context& c, const X& x, const R& routed, const W& w, bool weighted
   using verdict = detail::dispatch_verdict<X, W>;
   using rows = detail::result_t<typename X::element, extents<dyn, detail::last_extent<X>>, typename X::mesh, verdict>;
   using result = dispatched<rows, typename W::layout_type, typename X::layout_type>;
-  if constexpr (detail::accept<typename X::mesh, verdict, X, W>() &&
+  if constexpr (detail::accept<typename X::mesh, verdict, X, W>::ok &&
                 check::the_layout_is_the_one_wanted<(!verdict::value.ok() || X::layout_type::value == R::layout_type::value), X, R>::ok) {
     const array& weight = w.data();
     detail::require_extents(x.data().local.rows() == routed.arrays.ids.local.rows(), "dispatch: other tokens were routed than are dispatched");
@@ -164,7 +164,7 @@ auto grouped_linear(context& c, const dispatched<X, Experts, Tokens>& d, const W
   using result = dispatched<rows, Experts, Tokens>;
   constexpr bool fits = check::elements_agree<std::is_same_v<typename X::element, typename W::element>, X, W>::ok &&
                         check::extents_agree<compatible(detail::last_extent<X>, W::extents_type::value[in]), X, W>::ok;
-  if constexpr (fits && detail::accept<typename X::mesh, verdict, X, W>() &&
+  if constexpr (fits && detail::accept<typename X::mesh, verdict, X, W>::ok &&
                 check::rows_meet_the_experts_they_were_dispatched_to<(!verdict::value.ok() || detail::same_experts<Experts, W>()), Experts, W>::ok) {
     detail::require_extents(d.rows.data().global[1] == w.data().global[in], "grouped_linear: the rows' extent is not that of the weight's inputs");
     detail::require_extents(d.offsets.local.extent[0] == w.data().local.extent[0] + 1, "grouped_linear: the rows were dispatched to another number of experts");
@@ -178,9 +178,9 @@ auto grouped_linear(context& c, const dispatched<X, Experts, Tokens>& d, const W
 template <bool Transposed = false, class X, class Experts, class Tokens, class Style, class Tensor>
 auto project_experts(context& c, const dispatched<X, Experts, Tokens>& d, const styled<Style, Tensor>& w) {
   using promised = decltype(detail::promised<Style, Tensor::extents_type::value[Transposed ? 2 : 1]>(d.rows));
-  if constexpr (detail::arrives_as_wanted<X, Style>()) {
+  if constexpr (detail::arrives_as_wanted<X, Style>::ok) {
     auto y = grouped_linear<Transposed>(c, d, static_cast<const Tensor&>(w));
-    if constexpr (detail::check_output<Style, typename decltype(y)::rows_type>()) {
+    if constexpr (detail::leaves_as_promised<Style, typename decltype(y)::rows_type>::ok) {
       return y;
     } else {
       return dispatched<promised, Experts, Tokens>{};
@@ -208,7 +208,7 @@ auto combine(context& c, const dispatched<X, Experts, Tokens>& d, const R& route
   using result = detail::result_t<typename X::element, typename detail::replace_last<typename Like::extents_type, X::extents_type::value[1]>::type,
                                   typename X::mesh, verdict>;
   constexpr bool same = detail::same_tokens<Tokens, R>() && detail::same_tokens<Tokens, Like>();
-  if constexpr (detail::accept<typename X::mesh, verdict, X, R>() &&
+  if constexpr (detail::accept<typename X::mesh, verdict, X, R>::ok &&
                 check::rows_meet_the_experts_they_were_dispatched_to<(!verdict::value.ok() || same), Tokens, R, Like>::ok) {
     const array& scores = routed.arrays.scores;
     detail::require_extents(scores.local.size() == d.slot_of_pair.local.size() && scores.local.rows() == like.data().local.rows(),
@@ -226,7 +226,7 @@ auto router_statistics(context& c, const R& routed, const Valid& valid) {
   using mesh = typename R::layout_type::mesh;
   using result = detail::result_t<statistic_t<typename R::element>, extents<2, dyn>, mesh, verdict>;
   constexpr bool fits = check::elements_agree<std::is_same_v<typename Valid::element, std::uint8_t>, Valid, R>::ok;
-  if constexpr (fits && detail::accept<mesh, verdict, R>() &&
+  if constexpr (fits && detail::accept<mesh, verdict, R>::ok &&
                 check::side_inputs_lie_as_their_rows<(!verdict::value.ok() || detail::goes_with<R, Valid>(R::rank - 1)), Valid, R>::ok) {
     detail::require_alike(valid.data(), routed.logits, R::rank - 1, "router_statistics: the mask is of other tokens");
     return result(runtime::router_statistics(c, routed.logits, routed.arrays, valid.data(), verdict::value.out));

@@ -41,7 +41,7 @@ template <class X>
 auto split_columns(context& c, const X& x, std::int64_t columns) {
   using verdict = detail::split_columns_verdict<X>;
   using part = detail::result_t<typename X::element, typename detail::replace_last<typename X::extents_type, dyn>::type, typename X::mesh, verdict>;
-  if constexpr (detail::accept<typename X::mesh, verdict, X>()) {
+  if constexpr (detail::accept<typename X::mesh, verdict, X>::ok) {
     detail::require_extents(columns >= 0 && columns <= x.data().global[X::rank - 1], "split_columns: there are fewer columns than are taken");
     runtime::array_pair both = runtime::split_columns(c, x.data(), columns, verdict::value.out);
     return column_parts<part>{part(std::move(both.left)), part(std::move(both.right))};
@@ -57,7 +57,7 @@ auto join_columns(context& c, const X& x, const Z& z) {
   using result = detail::result_t<typename X::element, typename detail::replace_last<typename X::extents_type, dyn>::type, typename X::mesh, verdict>;
   constexpr bool fits = check::elements_agree<std::is_same_v<typename X::element, typename Z::element>, X, Z>::ok &&
                         check::extents_agree<detail::same_rows<X, Z>(), X, Z>::ok;
-  if constexpr (fits && detail::accept<typename X::mesh, verdict, X, Z>()) {
+  if constexpr (fits && detail::accept<typename X::mesh, verdict, X, Z>::ok) {
     detail::require_alike(x.data(), z.data(), X::rank - 1, "join_columns: the operands have unlike rows");
     return result(runtime::join_columns(c, x.data(), z.data(), verdict::value.out));
   } else {
@@ -71,7 +71,7 @@ auto as_one_head(context& c, const X& x) {
   using verdict = detail::split_columns_verdict<X>;
   using extents_2 = typename detail::append_dim<typename detail::replace_last<typename X::extents_type, 1>::type, detail::last_extent<X>>::type;
   using result = detail::result_t<typename X::element, extents_2, typename X::mesh, verdict>;
-  if constexpr (detail::accept<typename X::mesh, verdict, X>()) {
+  if constexpr (detail::accept<typename X::mesh, verdict, X>::ok) {
     const array& a = x.data();
     std::int64_t local[max_rank], global[max_rank];
     for (int d = 0; d < X::rank; ++d) local[d] = a.local.extent[d], global[d] = a.global[d];
@@ -90,7 +90,7 @@ template <class Layout, class X>
 auto repeat_heads(context& c, const X& x, std::int64_t heads) {
   using verdict = detail::repeat_heads_verdict<X, Layout>;
   using result = detail::result_t<typename X::element, detail::with_heads<typename X::extents_type, dyn>, typename X::mesh, verdict>;
-  if constexpr (detail::accept<typename X::mesh, verdict, X, Layout>()) {
+  if constexpr (detail::accept<typename X::mesh, verdict, X, Layout>::ok) {
     const std::int64_t have = x.data().global[X::rank - 2];
     detail::require_extents(have > 0 && heads % have == 0, "repeat_heads: the heads wanted are no multiple of those there are");
     return result(runtime::repeat_heads(c, x.data(), heads, verdict::value.out));

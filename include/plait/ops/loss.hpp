@@ -54,7 +54,7 @@ template <class X>
 auto row_maximum(context& c, const X& x) {
   using verdict = detail::max_verdict<X>;
   using result = detail::result_t<statistic_t<typename X::element>, typename detail::drop_last<typename X::extents_type>::type, typename X::mesh, verdict>;
-  if constexpr (detail::accept<typename X::mesh, verdict, X>()) {
+  if constexpr (detail::accept<typename X::mesh, verdict, X>::ok) {
     return result(runtime::row_maximum(c, x.data(), verdict::value.out));
   } else {
     return result{};
@@ -70,7 +70,7 @@ auto cross_entropy_parts(context& c, const X& logits, const M& maximum, const La
   using result = detail::result_t<statistic_t<typename X::element>, typename detail::prepend_dim<rows, 2>::type, typename X::mesh, verdict>;
   constexpr bool fits = check::elements_agree<std::is_same_v<typename M::element, statistic_t<typename X::element>>, M, X>::ok &&
                         check::elements_agree<std::is_same_v<typename Labels::element, std::int64_t>, Labels, X>::ok;
-  if constexpr (fits && detail::accept<typename X::mesh, verdict, X>() &&
+  if constexpr (fits && detail::accept<typename X::mesh, verdict, X>::ok &&
                 check::the_layout_is_the_one_wanted<(!verdict::value.ok() || detail::goes_with<X, M>(X::rank - 1)), M, X>::ok &&
                 check::side_inputs_lie_as_their_rows<(!verdict::value.ok() || detail::goes_with<X, Labels>(X::rank - 1)), Labels, X>::ok) {
     const array& a = logits.data();
@@ -90,7 +90,7 @@ auto cross_entropy_sum(context& c, const P& parts, const Labels& labels, double 
   using verdict = detail::sum_verdict<P>;
   using result = detail::result_t<typename P::element, extents<1>, typename P::mesh, verdict>;
   constexpr bool fits = check::elements_agree<std::is_same_v<typename Labels::element, std::int64_t>, Labels, P>::ok;
-  if constexpr (fits && detail::accept<typename P::mesh, verdict, P>() &&
+  if constexpr (fits && detail::accept<typename P::mesh, verdict, P>::ok &&
                 check::side_inputs_lie_as_their_rows<(!verdict::value.ok() || detail::goes_with<P, Labels, 1>(P::rank - 1)), Labels, P>::ok) {
     detail::require_alike(labels.data(), parts.data(), P::rank - 1, "cross_entropy_sum: there is not one label a row", 1);
     return result(runtime::cross_entropy_sum(c, parts.data(), labels.data(), factor, verdict::value.out));
@@ -104,7 +104,7 @@ template <class S>
 auto balance(context& c, const S& statistics, double rows) {
   using verdict = detail::balance_verdict<S>;
   using result = detail::result_t<typename S::element, extents<1>, typename S::mesh, verdict>;
-  if constexpr (detail::accept<typename S::mesh, verdict, S>()) {
+  if constexpr (detail::accept<typename S::mesh, verdict, S>::ok) {
     return result(runtime::balance(c, statistics.data(), rows, verdict::value.out));
   } else {
     return result{};

@@ -36,7 +36,7 @@ tensor<Element, Extents, Layout> blank(const array& like) {
 template <class Target, class E, class X, class L>
 tensor<E, X, Target> redistribute(context& c, const tensor<E, X, L>& x) {
   using verdict = detail::redistribute_verdict<L, Target, false>;
-  if constexpr (detail::accept<typename L::mesh, verdict, tensor<E, X, L>, Target>()) {
+  if constexpr (detail::accept<typename L::mesh, verdict, tensor<E, X, L>, Target>::ok) {
     return tensor<E, X, Target>(runtime::redistribute(c, x.data(), Target::value));
   } else {
     return detail::blank<E, X, Target>(x.data());
@@ -45,7 +45,7 @@ tensor<E, X, Target> redistribute(context& c, const tensor<E, X, L>& x) {
 template <class Target, class E, class X, class L>
 tensor<E, X, Target> redistribute(context& c, const tensor<E, X, L>& x, adjoint_only_t) {
   using verdict = detail::redistribute_verdict<L, Target, true>;
-  if constexpr (detail::accept<typename L::mesh, verdict, tensor<E, X, L>, Target>()) {
+  if constexpr (detail::accept<typename L::mesh, verdict, tensor<E, X, L>, Target>::ok) {
     return tensor<E, X, Target>(runtime::redistribute(c, x.data(), Target::value));
   } else {
     return detail::blank<E, X, Target>(x.data());
@@ -70,7 +70,7 @@ class pending {
 template <class Target, class E, class X, class L>
 pending<tensor<E, X, Target>> start_redistribute(context& c, const tensor<E, X, L>& x) {
   using verdict = detail::redistribute_verdict<L, Target, false>;
-  constexpr bool fits = detail::accept<typename L::mesh, verdict, tensor<E, X, L>, Target>();
+  constexpr bool fits = detail::accept<typename L::mesh, verdict, tensor<E, X, L>, Target>::ok;
   static_cast<void>(fits);
   return pending<tensor<E, X, Target>>(c, x.data(), Target::value);
 }

@@ -18,7 +18,7 @@ auto gate_rows(context& c, const X& x, const G& gate) {
   using result = detail::result_t<typename X::element, typename X::extents_type, typename X::mesh, verdict>;
   constexpr bool fits = check::elements_agree<std::is_same_v<typename X::element, typename G::element>, X, G>::ok &&
                         check::extents_agree<compatible(detail::last_extent<G>, 1), X, G>::ok;
-  if constexpr (fits && detail::accept<typename X::mesh, verdict, X, G>()) {
+  if constexpr (fits && detail::accept<typename X::mesh, verdict, X, G>::ok) {
     detail::require_extents(gate.data().global[G::rank - 1] == 1, "gate_rows: the gate has one number a row");
     detail::require_alike(x.data(), gate.data(), X::rank - 1, "gate_rows: the operands have unlike rows");
     return result(runtime::gate_rows(c, x.data(), gate.data(), verdict::value.out));

@@ -152,15 +152,29 @@ struct mesh_of<laid_out<Mesh, Entries...>> {
   using type = Mesh;
 };
 
-/// Reports a typing function's verdict with the axis and the operands as context.
+struct accepted {
+  static constexpr bool ok = true;
+};
+template <int Error, class Axis, class... Operands>
+struct rule_named {
+  using type = typename rule_of<Error>::template broken<Axis, Operands...>;
+};
+template <class Axis, class... Operands>
+struct rule_named<static_cast<int>(type_error::none), Axis, Operands...> {
+  using type = accepted;
+};
+template <bool OneMesh, class Mesh, class Verdict, class... Operands>
+struct judged {
+  using type = check::operands_share_one_mesh<false, Operands...>;
+};
 template <class Mesh, class Verdict, class... Operands>
-constexpr bool accept() {
-  constexpr typed t = Verdict::value;
-  constexpr bool one_mesh = (std::is_same_v<Mesh, typename mesh_of<Operands>::type> && ...);
-  if constexpr (!one_mesh) return check::operands_share_one_mesh<false, Operands...>::ok;
-  else if constexpr (t.ok()) return true;
-  else return rule_of<static_cast<int>(t.error)>::template broken<typename axis_named<Mesh, t.atom>::type, Operands...>::ok;
-}
+struct judged<true, Mesh, Verdict, Operands...>
+    : rule_named<static_cast<int>(Verdict::value.error), typename axis_named<Mesh, Verdict::value.atom>::type, Operands...> {};
+
+/// A typing function's verdict as the rule that is broken, with the axis and the operands as context. An op asks for its ::ok itself:
+/// what compilers print then leads from the rule to the op without a step between.
+template <class Mesh, class Verdict, class... Operands>
+using accept = typename judged<(std::is_same_v<Mesh, typename mesh_of<Operands>::type> && ...), Mesh, Verdict, Operands...>::type;
 
 template <class Mesh, class Verdict>
 struct layout_from {

@@ -34,6 +34,9 @@ struct change_parts<activations<Points...>> {
   using points = activations<Points...>;
 };
 
+template <class Change>
+inline constexpr bool is_change = is_parameters<Change> || is_activations<Change> || requires { Change::patterns; };
+
 template <class... Lists>
 struct joined;
 template <template <class...> class List, class... A>
@@ -116,6 +119,7 @@ struct amended_plan {
     return true;
   }
   // Instantiated for its own message alone.
+  static_assert(((sizeof(check::a_plan_is_made_of_its_parts<is_change<Changes>, Base, Changes>) > 0) && ... && true));
   static_assert(((sizeof(check::what_an_amendment_takes_away_is_there<all_there<Changes>(), Base, Changes>) > 0) && ... && true));
   struct type : plan<Mesh, typename rules::type, typename points::type, Everywhere, typename Base::precision> {
     static constexpr fsdp_units units = Base::units;

@@ -12,6 +12,10 @@ template <class Model, int Row>
 struct activation_row {};
 template <class Plan, int Rule>
 struct plan_rule {};
+template <class Plan, int Rule>
+struct activation_rule {};
+template <class Model, int Tie>
+struct tie_row {};
 
 namespace detail {
 
@@ -22,8 +26,43 @@ struct coverage {
   int beyond_row = -1, beyond_point = -1;  // that name a dim which is not there
   int numbered_row = -1, numbered_rule = -1;  // with a number or * beside the layer's
   int lonely_router = -1, misplaced_router = -1;
-  int tied_mismatch = -1;
+  int tied_mismatch = -1, tied_in_vain = -1;
+  int row_again = -1, point_again = -1;  // of a name that the table has already
+  int entry_point = -1;                  // rule of a point whose entries are not all layout entries
+  int one_layer_only = -1;               // rule for one layer of a point that has one layout in all
+
+  constexpr bool every_row_is_placed() const {
+    for (int error = 1; error < 16; ++error)
+      if (row_with[error] >= 0) return false;
+    return true;
+  }
+  constexpr bool clean() const {
+    for (const int found : {unused_rule, uncovered_point, ambiguous_point, unused_point_rule, beyond_row, beyond_point, numbered_row, numbered_rule,
+                            lonely_router, misplaced_router, tied_mismatch, tied_in_vain, row_again, point_again, entry_point, one_layer_only})
+      if (found >= 0) return false;
+    return every_row_is_placed();
+  }
 };
+
+/// May there be both rows of one name? Only in layers of different kinds, or under opposite conditions.
+constexpr bool apart(layer_kind a, layer_kind b) { return a != layer_kind::any && b != layer_kind::any && a != b; }
+constexpr bool apart(const parameter& a, const parameter& b) {
+  return apart(a.kind, b.kind) || (a.condition != -1 && a.condition == b.condition && a.where_zero != b.where_zero);
+}
+constexpr bool apart(const activation_point& a, const activation_point& b) { return apart(a.kind, b.kind); }
+constexpr bool same_shape(const parameter& a, const parameter& b) {
+  bool same = a.rank == b.rank;
+  for (int d = 0; d < a.rank && same; ++d) same = a.extent[d] == b.extent[d];
+  return same;
+}
+/// The first point whose name one before it has, -1 if there is none.
+template <class Points>
+constexpr int first_again(const Points& points, int count) {
+  for (int p = 0; p < count; ++p)
+    for (int q = 0; q < p; ++q)
+      if (same_text(points[p].name, points[q].name) && !apart(points[p], points[q])) return p;
+  return -1;
+}
 
 /// The innermost activation point that a row lies in (-1: none).
 template <class Model>
@@ -68,18 +107,33 @@ constexpr coverage examine() {
     if (!used[r]) c.unused_rule = r;
   for (int r = Plan::rules - 1; r >= 0; --r)
     if (Plan::rule_pattern[r].numbers > 1) c.numbered_rule = r;
+  constexpr int places = 2 * table::rows + 1;  // a table of rows by hash, so that names met again are found in linear time
+  int row_at[places] = {};
+  std::uint64_t hash_at[places] = {};
   for (int r = table::rows - 1; r >= 0; --r) {
     const parameter& row = Model::parameters[r];
     const pattern name = read_pattern(row.name, text_length(row.name));
+    int place = static_cast<int>(name.hash % places);
+    for (; row_at[place] > 0; place = place + 1 == places ? 0 : place + 1) {
+      const parameter& later = Model::parameters[row_at[place] - 1];
+      if (hash_at[place] == name.hash && same_text(row.name, later.name) && !apart(row, later)) c.row_again = row_at[place] - 1;
+    }
+    row_at[place] = r + 1, hash_at[place] = name.hash;
     if (name.numbers > 1 || name.number >= 0) c.numbered_row = r;
     if (row.unit_dim >= row.rank || row.packed_dim >= row.rank) c.beyond_row = r;
   }
-  if constexpr (requires { Model::activations; }) {
+  for (int r = Plan::points - 1; r >= 0; --r)
+    if (!Plan::point_entries_only[r]) c.entry_point = r;
+  if constexpr (!requires { Model::activations; }) {
+    if (Plan::points > 0) c.unused_point_rule = 0;
+  } else {
+    c.point_again = first_again(Model::activations, activation_count<Model>);
     bool point_used[Plan::points + 1] = {};
     for (int column = 0; column <= table::numbers.count; ++column)
       for (int p = 0; p < activation_count<Model>; ++p) {
         const int r = resolve_point<Plan, Model>(p, column == 0 ? -1 : table::numbers.number[column - 1]);
         if (r >= 0) point_used[r] = true;
+        if (r >= 0 && Model::activations[p].one_layout && Plan::point_pattern[r].number >= 0 && c.one_layer_only < 0) c.one_layer_only = r;
         if (r >= 0 && c.beyond_point < 0 && !Plan::point_layout[r].fits_rank(Model::activations[p].rank)) c.beyond_point = p;
         if (r == -1 && c.uncovered_point < 0) c.uncovered_point = p;
         if (r == -2 && c.ambiguous_point < 0) c.ambiguous_point = p;
@@ -108,37 +162,56 @@ constexpr coverage examine() {
         if (same_text(Model::parameters[r].name, t.alias)) a = r;
         if (same_text(Model::parameters[r].name, t.target)) b = r;
       }
+      const int number = static_cast<int>(&t - &Model::ties[0]);
+      if (c.tied_in_vain < 0 && (a < 0 || b < 0 || a == b || !same_shape(Model::parameters[a], Model::parameters[b]))) c.tied_in_vain = number;
       if (a >= 0 && b >= 0 && !(table::value.at[a].compute == table::value.at[b].compute)) c.tied_mismatch = a;
     }
   }
   return c;
 }
 
-template <class Plan, class Model>
+/// Reports what is no plan, or has something else where one of its parts belongs.
+template <class Plan>
+struct wrong_part_of {
+  using type = Plan;
+};
+template <class Plan>
+  requires requires { typename Plan::wrong_part; }
+struct wrong_part_of<Plan> {
+  using type = typename Plan::wrong_part;
+};
+template <class Plan, class Model, bool Sound = std::is_void_v<typename wrong_part_of<Plan>::type> && requires { Model::parameters; }>
 struct verdict {
+  static constexpr bool clean = false;
+  static constexpr bool ok = check::a_plan_is_made_of_its_parts<false, Plan, Model, typename wrong_part_of<Plan>::type>::ok;
+};
+template <class Plan, class Model>
+struct verdict<Plan, Model, true> {
   static constexpr coverage c = examine<Plan, Model>();
   static constexpr int row(plan_error e) { return c.row_with[static_cast<int>(e)]; }
   template <plan_error E>
   using at = parameter_row<Model, row(E)>;
   using e = plan_error;
   // One mistake, one sentence: what only follows from an earlier failure is not reported as well.
-  static constexpr bool named = c.numbered_row < 0 && c.numbered_rule < 0;
+  static constexpr bool named = c.numbered_row < 0 && c.numbered_rule < 0 && c.row_again < 0 && c.point_again < 0;
+  static constexpr bool stated = c.entry_point < 0;
   static constexpr bool each_has_one_rule =
       named && row(e::uncovered) < 0 && row(e::ambiguous) < 0 && c.uncovered_point < 0 && c.ambiguous_point < 0;
-  static constexpr bool each_is_placed = [] {
-    for (int error = 1; error < static_cast<int>(sizeof(c.row_with) / sizeof(int)); ++error)
-      if (c.row_with[error] >= 0) return false;
-    return true;
-  }();
+  static constexpr bool each_is_placed = c.every_row_is_placed();
+  static constexpr bool clean = c.clean();  // as ok, and no sentence
 
   static constexpr bool ok =
       check::a_name_has_one_layer_number<(c.numbered_row < 0), Model, parameter_row<Model, c.numbered_row>>::ok &&
       check::a_name_has_one_layer_number<(c.numbered_row >= 0 || c.numbered_rule < 0), Plan, plan_rule<Plan, c.numbered_rule>>::ok &&
+      check::a_table_has_a_name_once<(c.row_again < 0), Model, parameter_row<Model, c.row_again>>::ok &&
+      check::a_table_has_a_name_once<(c.point_again < 0), Model, activation_row<Model, c.point_again>>::ok &&
+      check::an_activation_rule_states_a_layout<stated, Plan, activation_rule<Plan, c.entry_point>>::ok &&
       check::every_parameter_row_has_a_rule<(!named || row(e::uncovered) < 0), Plan, at<e::uncovered>>::ok &&
       check::one_most_specific_rule_matches_a_row<(!named || row(e::ambiguous) < 0), Plan, at<e::ambiguous>>::ok &&
       check::one_most_specific_rule_matches_a_row<(c.ambiguous_point < 0), Plan, activation_row<Model, c.ambiguous_point>>::ok &&
       check::every_rule_matches_a_row<(!each_has_one_rule || c.unused_rule < 0), Model, plan_rule<Plan, c.unused_rule>>::ok &&
-      check::every_rule_matches_a_row<(!each_has_one_rule || c.unused_point_rule < 0), Model, plan_rule<Plan, c.unused_point_rule>>::ok &&
+      check::every_rule_matches_a_row<(!each_has_one_rule || c.unused_point_rule < 0), Model, activation_rule<Plan, c.unused_point_rule>>::ok &&
+      check::a_point_with_one_layout_has_one_rule<(c.one_layer_only < 0), Plan, activation_rule<Plan, c.one_layer_only>>::ok &&
       check::every_activation_point_has_a_rule<(c.uncovered_point < 0), Plan, activation_row<Model, c.uncovered_point>>::ok &&
       check::a_named_dim_is_there<(c.beyond_row < 0), Model, parameter_row<Model, c.beyond_row>>::ok &&
       check::a_named_dim_is_there<(c.beyond_point < 0), Plan, activation_row<Model, c.beyond_point>>::ok &&
@@ -147,11 +220,15 @@ struct verdict {
       check::a_style_fits_the_rank_of_its_parameter<row(e::axis_cuts_twice) < 0, Plan, at<e::axis_cuts_twice>>::ok &&
       check::packed_dims_are_cut_section_by_section<row(e::packed_as_plain) < 0, Plan, at<e::packed_as_plain>>::ok &&
       check::only_packed_dims_are_cut_in_sections<row(e::plain_as_packed) < 0, Plan, at<e::plain_as_packed>>::ok &&
+      check::an_axis_is_used_once<row(e::axis_named_twice) < 0, Plan, at<e::axis_named_twice>>::ok &&
+      check::a_named_dim_is_there<row(e::fsdp_no_dim) < 0, Plan, at<e::fsdp_no_dim>>::ok &&
+      check::fsdp_shares_out_what_ranks_use_apart<(row(e::fsdp_over_sharded) >= 0 || row(e::fsdp_over_invariant) < 0), Plan, at<e::fsdp_over_invariant>>::ok &&
       check::fsdp_gathers_copies_only<row(e::fsdp_over_sharded) < 0, Plan, at<e::fsdp_over_sharded>>::ok &&
       check::the_axes_divide_the_units<row(e::indivisible) < 0, Plan, at<e::indivisible>>::ok &&
       check::a_router_has_its_experts<(!each_is_placed || c.lonely_router < 0), Plan, parameter_row<Model, c.lonely_router>>::ok &&
       check::a_router_gets_the_tokens_it_wants<(!each_is_placed || c.misplaced_router < 0), Plan, parameter_row<Model, c.misplaced_router>>::ok &&
-      check::tied_parameters_lie_alike<(!each_is_placed || c.tied_mismatch < 0), Plan, parameter_row<Model, c.tied_mismatch>>::ok;
+      check::a_tie_joins_two_rows_of_one_shape<(!named || c.tied_in_vain < 0), Model, tie_row<Model, c.tied_in_vain>>::ok &&
+      check::tied_parameters_lie_alike<(!each_is_placed || c.tied_in_vain >= 0 || c.tied_mismatch < 0), Plan, parameter_row<Model, c.tied_mismatch>>::ok;
 };
 
 }  // namespace detail
@@ -174,11 +251,13 @@ using style_t = typename Plan::template style_of_rule<detail::rule_index<Plan, M
 namespace detail {
 template <class Plan, class Model, int Row, int Number>
 struct parameter_layouts {
+  static_assert(covers<Plan, Model> || true);  // for its sentences: a plan that is refused has no layouts
   static constexpr layout_code code = encode(resolved_table<Plan, Model>::at(Row, Number).compute);
   using compute = layout_of_code_t<typename Plan::mesh, code.places, code.order>;
 };
 template <class Plan, class Model, int Row, int Number>
 struct stored_parameter {
+  static_assert(covers<Plan, Model> || true);  // for its sentences: a plan that is refused has no layouts
   static constexpr resolved_parameter resolved = resolved_table<Plan, Model>::at(Row, Number);
   static constexpr bool ok = check::the_dim_that_is_stored_in_pieces_is_known<!resolved.dim_open, Plan, parameter_row<Model, Row>>::ok;
   static constexpr layout_code code = ok ? encode(resolved.storage) : layout_code{};

@@ -49,6 +49,8 @@ struct not_given {
 /// Not trained: ops read it in the statistics' type, it has neither gradient nor moments, no optimizer touches it, and FSDP leaves it as it
 /// is. It is loaded, kept in checkpoints and exported like the others. (PyTorch's buffers.)
 struct frozen {};
+/// The point has one layout in all layers, as the residual stream that goes through them: covers refuses a rule for one layer.
+struct one_for_all_layers {};
 
 struct parameter {
   const char* name = nullptr;
@@ -100,7 +102,16 @@ struct activation_point {
   const char* name = nullptr;
   int rank = 3;
   layer_kind kind = layer_kind::any;
-  constexpr activation_point(const char* n, int r, layer_kind k = layer_kind::any) : name(n), rank(r), kind(k) {}
+  bool one_layout = false;
+
+  template <class... Attributes>
+  constexpr activation_point(const char* n, int r, Attributes... attributes) : name(n), rank(r) {
+    (set(attributes), ...);
+  }
+
+ private:
+  constexpr void set(layer_kind k) { kind = k; }
+  constexpr void set(one_for_all_layers) { one_layout = true; }
 };
 
 /// One parameter under two names.

@@ -39,7 +39,7 @@ constexpr pattern read_pattern(const char* text, int length) {
     }
     if (digits && end > i) {
       int n = 0;
-      for (int c = i; c < end; ++c) n = n * 10 + (text[c] - '0');
+      for (int c = i; c < end && n < 100'000'000; ++c) n = n * 10 + (text[c] - '0');  // beyond is no layer of any model
       p.number = n;
       ++p.numbers;
       hash = (hash ^ static_cast<std::uint64_t>('*')) * 1099511628211ull;

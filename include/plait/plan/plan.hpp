@@ -10,7 +10,7 @@ namespace detail {
 /// A style's slots as values, its axis as a list of atoms in the order in which it cuts.
 struct style_value {
   bool places_parameters = false;
-  bool axis_in_mesh = true;
+  bool axis_in_mesh = true, axis_twice = false;
   bool routes = false;
   bool repeats_heads = false;
   placement_value weight{}, bias{}, input{}, output{};
@@ -20,7 +20,7 @@ struct style_value {
 };
 struct storage_value {
   bool given = false;
-  bool axis_in_mesh = true;
+  bool axis_in_mesh = true, axis_twice = false;
   int dim = 0;
   int atoms = 0;
   int atom[max_atoms] = {};
@@ -32,8 +32,10 @@ constexpr void read_atoms(Value& value, atom_list<Atoms...>*) {
   for (int i = 0; i < static_cast<int>(sizeof...(Atoms)); ++i) {
     bool again = false;
     for (int j = 0; j < i; ++j) again = again || index[j] == index[i];
-    if (index[i] < 0 || again) {
+    if (index[i] < 0) {
       value.axis_in_mesh = false;
+    } else if (again) {
+      value.axis_twice = true;
     } else if (Mesh::sizes[index[i]] != 1) {
       value.atom[value.atoms++] = index[i];
     }
@@ -86,6 +88,61 @@ constexpr hash_order<Count> order_by_hash(const pattern* patterns) {
   return order;
 }
 
+// What may stand where in a plan. Anything else is replaced by a part that says nothing, and covers reports it.
+template <class T>
+concept plan_mesh = requires { T::atoms; T::sizes; };
+template <class T>
+concept plan_storage = std::is_same_v<T, plan_default> || requires { typename T::axis; T::dim; };
+template <class T>
+concept plan_rule_type = requires { T::pattern; typename T::style; typename T::storage; } && plan_storage<typename T::storage>;
+template <class T>
+concept plan_point_type = requires { T::pattern; T::kind; T::entries_only; };
+template <class T>
+concept plan_precision = requires { typename T::compute; typename T::master; };
+
+struct no_rule {
+  static constexpr std::string_view pattern = "";
+  using style = no_rule;
+  using storage = plan_default;
+};
+struct no_point : activation_entries<> {
+  static constexpr std::string_view pattern = "";
+};
+
+template <class T>
+using rule_or_none = std::conditional_t<plan_rule_type<T>, T, no_rule>;
+template <class T>
+using point_or_none = std::conditional_t<plan_point_type<T>, T, no_point>;
+
+/// The first of Parts that is not Right, void if all are.
+template <class... Parts>
+struct first_wrong {
+  using type = void;
+};
+template <bool Right, class Part>
+struct part {};
+template <bool Right, class Part, class... More>
+struct first_wrong<part<Right, Part>, More...> : first_wrong<More...> {};
+template <class Part, class... More>
+struct first_wrong<part<false, Part>, More...> {
+  using type = Part;
+};
+
+template <class List>
+inline constexpr bool is_parameters = false;
+template <class... Rules>
+inline constexpr bool is_parameters<parameters<Rules...>> = true;
+template <class List>
+inline constexpr bool is_activations = false;
+template <class... Points>
+inline constexpr bool is_activations<activations<Points...>> = true;
+template <class List>
+inline constexpr bool is_everywhere = false;
+template <class Storage>
+inline constexpr bool is_everywhere<everywhere<Storage>> = plan_storage<Storage> && !std::is_same_v<Storage, plan_default>;
+
+struct only_axis : axis<1> {};
+
 }  // namespace detail
 
 template <class Mesh, class Parameters, class Activations = activations<>, class Everywhere = everywhere<no_fsdp>,
@@ -93,26 +150,40 @@ template <class Mesh, class Parameters, class Activations = activations<>, class
 struct plan;
 
 template <class Mesh, class... Rules, class... Points, class Storage, class Precision>
+  requires detail::plan_mesh<Mesh> && detail::is_everywhere<everywhere<Storage>> && detail::plan_precision<Precision>
 struct plan<Mesh, parameters<Rules...>, activations<Points...>, everywhere<Storage>, Precision> {
   using mesh = Mesh;
   using precision = Precision;
   static constexpr fsdp_units units{};
 
+  using wrong_part = typename detail::first_wrong<detail::part<detail::plan_rule_type<Rules>, Rules>...,
+                                                  detail::part<detail::plan_point_type<Points>, Points>...>::type;
+
   static constexpr int rules = sizeof...(Rules);
-  static constexpr pattern rule_pattern[sizeof...(Rules) + 1] = {read_pattern(Rules::pattern)..., pattern{}};
+  static constexpr pattern rule_pattern[sizeof...(Rules) + 1] = {read_pattern(detail::rule_or_none<Rules>::pattern)..., pattern{}};
   static constexpr auto rule_order = detail::order_by_hash<static_cast<int>(sizeof...(Rules))>(rule_pattern);
   static constexpr detail::style_value rule_style[sizeof...(Rules) + 1] = {
-      detail::read_style<Mesh, typename Rules::style>()..., detail::style_value{}};
+      detail::read_style<Mesh, typename detail::rule_or_none<Rules>::style>()..., detail::style_value{}};
   static constexpr detail::storage_value rule_storage[sizeof...(Rules) + 1] = {
-      detail::read_storage<Mesh, typename Rules::storage>()..., detail::storage_value{}};
+      detail::read_storage<Mesh, typename detail::rule_or_none<Rules>::storage>()..., detail::storage_value{}};
   static constexpr detail::storage_value default_storage = detail::read_storage<Mesh, Storage>();
   template <std::size_t Rule>
-  using style_of_rule = nth_t<Rule, typename Rules::style...>;
+  using style_of_rule = nth_t<Rule, typename detail::rule_or_none<Rules>::style...>;
 
   static constexpr int points = sizeof...(Points);
-  static constexpr pattern point_pattern[sizeof...(Points) + 1] = {read_pattern(Points::pattern)..., pattern{}};
-  static constexpr layer_kind point_kind[sizeof...(Points) + 1] = {Points::kind..., layer_kind::any};
-  static constexpr layout_value point_layout[sizeof...(Points) + 1] = {Points::template layout_in<Mesh>::value..., layout_value{}};
+  static constexpr bool point_entries_only[sizeof...(Points) + 1] = {detail::point_or_none<Points>::entries_only..., true};
+  static constexpr pattern point_pattern[sizeof...(Points) + 1] = {read_pattern(detail::point_or_none<Points>::pattern)..., pattern{}};
+  static constexpr layer_kind point_kind[sizeof...(Points) + 1] = {detail::point_or_none<Points>::kind..., layer_kind::any};
+  static constexpr layout_value point_layout[sizeof...(Points) + 1] = {detail::point_or_none<Points>::template layout_in<Mesh>::value..., layout_value{}};
+};
+
+/// Of the parts in another order, or other things in their places: an empty plan that covers reports.
+template <class Mesh, class Parameters, class Activations, class Everywhere, class Precision>
+struct plan : plan<mesh<detail::only_axis>, parameters<>> {
+  using wrong_part = typename detail::first_wrong<
+      detail::part<detail::plan_mesh<Mesh>, Mesh>, detail::part<detail::is_parameters<Parameters>, Parameters>,
+      detail::part<detail::is_activations<Activations>, Activations>, detail::part<detail::is_everywhere<Everywhere>, Everywhere>,
+      detail::part<detail::plan_precision<Precision>, Precision>>::type;
 };
 
 }  // namespace plait::inline v0_1

@@ -16,6 +16,9 @@ enum class plan_error : std::uint8_t {
   packed_as_plain,
   plain_as_packed,
   fsdp_over_sharded,
+  fsdp_over_invariant,
+  axis_named_twice,
+  fsdp_no_dim,
   indivisible,
 };
 
@@ -104,6 +107,7 @@ constexpr resolved_parameter resolve(int row_number, int number) {
   const storage_value& storage = Plan::rule_storage[out.rule].given ? Plan::rule_storage[out.rule] : Plan::default_storage;
   if (!style.places_parameters) out.error = plan_error::activation_style;
   else if (!style.axis_in_mesh || !storage.axis_in_mesh) out.error = plan_error::axis_not_in_mesh;
+  else if (style.axis_twice || storage.axis_twice) out.error = plan_error::axis_named_twice;
   if (out.error != plan_error::none) return out;
 
   layout_builder compute(Mesh::atoms), stored(Mesh::atoms);
@@ -118,7 +122,7 @@ constexpr resolved_parameter resolve(int row_number, int number) {
   }
   const int storage_dim = storage.dim == by_extents ? 0 : storage.dim < 0 ? storage.dim + row.rank : storage.dim;
   if (storage.atoms > 0 && (storage_dim < 0 || storage_dim >= row.rank)) {
-    out.error = plan_error::axis_cuts_twice;
+    out.error = plan_error::fsdp_no_dim;
     return out;
   }
   if (p.kind == placement_kind::shard && p.dim == row.packed_dim) out.error = plan_error::packed_as_plain;
@@ -129,7 +133,7 @@ constexpr resolved_parameter resolve(int row_number, int number) {
   for (int i = 0; i < storage.atoms && row.trained; ++i) {
     const int atom = storage.atom[i];
     if (!(compute.value.at[atom] == Replicate::value)) {
-      out.error = plan_error::fsdp_over_sharded;
+      out.error = compute.value.at[atom] == Invariant::value ? plan_error::fsdp_over_invariant : plan_error::fsdp_over_sharded;
       return out;
     }
     stored.place(atom, placement_value{placement_kind::shard, static_cast<std::int8_t>(storage_dim), 1});
@@ -153,13 +157,13 @@ constexpr resolved_parameter resolve(int row_number, int number) {
 /// Layer numbers that rules of the plan name, ascending, each once.
 struct number_list {
   int count = 0;
-  int number[32] = {};
+  int number[256] = {};
 };
 template <class Plan>
 constexpr number_list numbered_layers() {
   number_list list;
   const auto add = [&list](int n) {
-    if (n < 0 || list.count == 32) return;
+    if (n < 0 || list.count == 256) return;
     int at = 0;
     while (at < list.count && list.number[at] < n) ++at;
     if (at < list.count && list.number[at] == n) return;

@@ -26,15 +26,32 @@ template <layer_kind Kind>
 struct only {};
 
 namespace detail {
+template <class Entry>
+concept layout_entry = requires(placement_value p) {
+  typename Entry::axis;
+  p = Entry::placement::value;
+};
+/// The layout that entries state; something else among them is left to covers to report.
+template <bool Stated, class Mesh, class... Entries>
+struct stated_layout {
+  using type = layout<Mesh>;
+};
+template <class Mesh, class... Entries>
+struct stated_layout<true, Mesh, Entries...> {
+  using type = layout<Mesh, Entries...>;
+};
 // By types alone: nvcc does not match a partial specialization that deduces the string as well.
 template <class... Entries>
-struct activation_entries {
+struct activation_statement {
   static constexpr layer_kind kind = layer_kind::any;
+  static constexpr bool entries_only = (layout_entry<Entries> && ... && true);
   template <class Mesh>
-  using layout_in = layout<Mesh, Entries...>;
+  using layout_in = typename stated_layout<entries_only, Mesh, Entries...>::type;
 };
+template <class... Entries>
+struct activation_entries : activation_statement<Entries...> {};
 template <layer_kind Kind, class... Entries>
-struct activation_entries<only<Kind>, Entries...> : activation_entries<Entries...> {
+struct activation_entries<only<Kind>, Entries...> : activation_statement<Entries...> {
   static constexpr layer_kind kind = Kind;
 };
 }  // namespace detail

@@ -1,0 +1,22 @@
+// An axis where fsdp<axis> belongs.
+#include "plait/plait.hpp"
+
+struct dp : plait::axis<2> {};
+struct tp : plait::axis<2> {};
+struct node : plait::mesh<dp, tp> {};
+
+struct model {
+  static constexpr plait::parameter parameters[] = {{"layers.*.q_proj.weight", {16, 16}}, {"layers.*.o_proj.weight", {16, 16}}};
+};
+
+#ifdef PLAIT_EXPECT_FAIL
+struct my_plan : plait::plan<node, plait::parameters<
+    plait::rule<"layers.*.q_proj", plait::colwise<tp>>,
+    plait::rule<"layers.*.o_proj", plait::rowwise<tp>>>, plait::activations<>, plait::everywhere<dp>> {};
+static_assert(plait::covers<my_plan, model>);  // expected-error {{"plait\[plan-part\]"}}
+#else
+struct my_plan : plait::plan<node, plait::parameters<
+    plait::rule<"layers.*.q_proj", plait::colwise<tp>>,
+    plait::rule<"layers.*.o_proj", plait::rowwise<tp>>>, plait::activations<>, plait::everywhere<plait::fsdp<dp>>> {};
+static_assert(plait::covers<my_plan, model>);
+#endif

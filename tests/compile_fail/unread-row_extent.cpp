@@ -1,0 +1,28 @@
+// Norms whose extent is neither a head's nor that of all heads: the decoder took the row for none of its parts.
+#include "plait/model/decoder_rows.hpp"
+#include "plait/model/mixtral.hpp"
+
+using namespace plait;
+using D = decoder_dims;
+
+#ifdef PLAIT_EXPECT_FAIL
+inline constexpr parameter more[] = {
+    {"model.layers.*.self_attn.q_norm.weight", {64}},
+    {"model.layers.*.self_attn.k_norm.weight", {64}},
+};
+struct my_model : mixtral {
+  static constexpr auto table = with_rows(mixtral::parameters, more);
+  static constexpr auto& parameters = table.rows;
+};
+static_assert(fits_decoder<my_model>);  // expected-error {{"plait\[unread-row\]"}}
+#else
+inline constexpr parameter more[] = {
+    {"model.layers.*.self_attn.q_norm.weight", {D::head_dim}},
+    {"model.layers.*.self_attn.k_norm.weight", {D::head_dim}},
+};
+struct my_model : mixtral {
+  static constexpr auto table = with_rows(mixtral::parameters, more);
+  static constexpr auto& parameters = table.rows;
+};
+static_assert(fits_decoder<my_model>);
+#endif
