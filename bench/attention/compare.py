@@ -6,6 +6,7 @@ the shape. TFLOP/s count half of the scores: forward 2 products, gradients 5 (wh
 """
 import argparse
 import subprocess
+import warnings
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -54,6 +55,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--calls", type=int, default=20)
     options = parser.parse_args()
+    warnings.filterwarnings("ignore", category=UserWarning)  # why torch does not take a kernel that it was not asked for
     print(torch.cuda.get_device_name(), "torch", torch.__version__)
     print("| shape | forward, ms | TFLOP/s | x torch | gradients, ms | TFLOP/s | x torch | torch's kernel |\n|---|---|---|---|---|---|---|---|")
     for name, *shape in SHAPES:

@@ -129,6 +129,7 @@ nccl_communicator::nccl_communicator(nccl_run& run, const std::string& key, std:
   config.blocking = 0;
   const ncclResult_t begun = nccl().CommInitRankConfig(&comm_, size(), id, position, &config);
   if (begun != ncclSuccess && begun != ncclInProgress) broken("setting up a communicator", begun);
+  gate_ = run.gate(key, size());
   run.add(*this);
   try {
     settle("setting up a communicator");
@@ -188,7 +189,7 @@ void nccl_communicator::settle(const char* what) {
 }
 
 template <class Call>
-void nccl_communicator::call(const char* what, Call call) {
+void nccl_communicator::launch(const char* what, Call call) {
   ncclResult_t result = ncclSuccess;
   {
     std::lock_guard lock(use_);
@@ -196,6 +197,12 @@ void nccl_communicator::call(const char* what, Call call) {
   }
   if (result != ncclSuccess && result != ncclInProgress) broken(what, result);
   settle(what);
+}
+
+template <class Call>
+void nccl_communicator::call(const char* what, Call call) {
+  launch(what, call);
+  if (gate_ != nullptr) gate_->pass(launches_++, [this] { run_->check(); });
 }
 
 ticket nccl_communicator::start(const collective& c) {
@@ -399,7 +406,7 @@ void nccl_communicator::post_letters() {
   for (operation& o : operations_)
     if (!o.posted) waiting.push_back(&o);
   if (waiting.empty()) return;
-  call("send and receive", [&] {
+  launch("send and receive", [&] {
     nccl().GroupStart();
     for (const operation* o : waiting) {
       const collective& c = o->call;

@@ -95,6 +95,12 @@ class threads_fabric final : public rank_fabric {
       values_[name] = value;
       changed_.notify_all();
     }
+    std::shared_ptr<launch_gate> gate(const std::string& key, int members) override {
+      std::lock_guard lock(mutex_);
+      std::shared_ptr<launch_gate>& one = gates_[key];
+      if (one == nullptr) one = std::make_shared<launch_gate>(members);
+      return one;
+    }
     std::string get(const std::string& name) override {
       const process::time_limit limit(options().limit);
       std::unique_lock lock(mutex_);
@@ -111,6 +117,7 @@ class threads_fabric final : public rank_fabric {
     std::mutex mutex_;
     std::condition_variable changed_;
     std::map<std::string, std::string> values_;
+    std::map<std::string, std::shared_ptr<launch_gate>> gates_;
     std::atomic<bool> noticed_{false};
   };
 

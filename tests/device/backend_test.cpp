@@ -3,6 +3,7 @@
 #define DOCTEST_CONFIG_IMPLEMENT
 #include "unit/cpu/support.hpp"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -575,6 +576,8 @@ TEST_CASE("dispatch, products by expert, combine") {
       equal(rows);
       rows.start = rows.want;
       const i64 last = static_cast<i64>(offsets.start[s.local]);
+      double most = 0;  // rows of an expert: the error of a weight gradient grows with them where the contraction is not cut (off Hopper)
+      for (i64 e = 0; e < s.local; ++e) most = std::max(most, offsets.start[e + 1] - offsets.start[e]);
       for (i64 i = last * s.in; i < pairs * s.in; ++i) rows.start.set(i, std::nan(""));  // nobody's: never read into a result
       twin y = noise(type, {pairs, s.out}), dy = noise(type, {pairs, s.out}), dx = noise(type, {pairs, s.in});
       for (i64 i = last * s.out; i < pairs * s.out; ++i) dy.start.set(i, std::nan(""));
@@ -587,7 +590,7 @@ TEST_CASE("dispatch, products by expert, combine") {
         close(dx, near(type));
         for (const bool accumulate : {true, false}) {
           call(&backend::grouped_weight_gradient, rows, dy, transposed, offsets, dw, accumulate);
-          close(dw, 4e-6);
+          close(dw, 4e-6 + 6e-10 * most);
         }
       }
       twin bias = noise(type, {s.local, s.out}), biased = noise(type, {pairs, s.out}), dbias = noise(dtype::f32, {s.local, s.out});

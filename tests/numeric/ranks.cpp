@@ -1,9 +1,14 @@
 // Ranks as threads: order, checks, errors, many ranks, many collectives in flight.
 #include "support.hpp"
 
+#include <array>
 #include <atomic>
 #include <chrono>
+#include <stdexcept>
 #include <thread>
+#include <vector>
+
+#include "plait/comm/launch_gate.hpp"
 
 using namespace numeric;
 
@@ -473,4 +478,38 @@ TEST_CASE("ranks: a rank that returns early is named to those who wait for it") 
                                 }),
                       doctest::Contains("rank 2 of a group returned"));
   }
+}
+
+TEST_CASE("ranks: nobody passes a launch gate before all have started, and a failure lets those who wait go") {
+  constexpr int members = 4;
+  launch_gate gate(members);
+  std::array<std::atomic<int>, members> started{};
+  std::atomic<bool> failed{false};
+  std::atomic<int> early{0}, released{0};
+  std::vector<std::thread> threads;
+  for (int m = 0; m < members; ++m)
+    threads.emplace_back([&, m] {
+      const auto check = [&] {
+        if (failed) throw std::runtime_error("failed");
+      };
+      try {
+        for (int operation = 0; operation < 301; ++operation) {
+          if (operation == 300 && m == 0) {  // it never comes
+            std::this_thread::sleep_for(std::chrono::milliseconds(20));
+            failed = true;
+            return;
+          }
+          if (hash(3, static_cast<std::uint32_t>(m), static_cast<std::uint32_t>(operation)) % 16u == 0) std::this_thread::sleep_for(std::chrono::microseconds(200));
+          ++started[static_cast<std::size_t>(m)];
+          gate.pass(static_cast<std::uint64_t>(operation), check);
+          for (const std::atomic<int>& s : started) early += s <= operation;
+        }
+      } catch (const std::runtime_error&) {
+        ++released;
+      }
+    });
+  for (std::thread& t : threads) t.join();
+  CHECK(early == 0);
+  CHECK(released == members - 1);
+  CHECK(started[1] == 301);
 }

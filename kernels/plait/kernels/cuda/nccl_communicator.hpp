@@ -3,10 +3,12 @@
 #include <atomic>
 #include <condition_variable>
 #include <deque>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
+#include "plait/comm/launch_gate.hpp"
 #include "plait/kernels/cuda/interruption.hpp"
 #include "plait/kernels/cuda/nccl_library.hpp"
 #include "plait/kernels/cuda/queue.hpp"
@@ -37,6 +39,9 @@ class nccl_run : public interruption {
   /// Texts by name, set by one rank and read by others. `get` waits.
   virtual void set(const std::string& name, const std::string& value) = 0;
   virtual std::string get(const std::string& name) = 0;
+
+  /// What the members of a group that are threads of this process pass after each launch; null where each has a process of its own.
+  virtual std::shared_ptr<launch_gate> gate(const std::string&, int /*members*/) { return nullptr; }
 
   void add(nccl_communicator& c);
   /// Returns when nobody looks at it any more.
@@ -104,6 +109,9 @@ class nccl_communicator final : public any_communicator {
 
   /// Calls NCCL under the lock, then waits until the communicator has taken the call.
   template <class Call>
+  void launch(const char* what, Call call);
+  /// The same for what all members of the group call: also waits until each of them has.
+  template <class Call>
   void call(const char* what, Call call);
   void settle(const char* what);
   [[noreturn]] void broken(const char* what, ncclResult_t result);
@@ -124,7 +132,8 @@ class nccl_communicator final : public any_communicator {
   bool aborted_ = false;
   std::mutex list_mutex_;     // of the operations
   std::deque<operation> operations_;
-  std::uint64_t next_ = 0;
+  std::uint64_t next_ = 0, launches_ = 0;
+  std::shared_ptr<launch_gate> gate_;
 };
 
 }  // namespace plait::inline v0_1::cuda
