@@ -2,6 +2,7 @@
 // element is counted once; prefetching and recomputation change nothing; gathered memory stays below its bound.
 #include "support.hpp"
 
+#include <atomic>
 #include <map>
 #include <mutex>
 
@@ -295,6 +296,47 @@ TEST_CASE("store: without recording nothing stays gathered") {
     CHECK(store.live_gathered_bytes() == 0);
     CHECK_THROWS_WITH(store.compute_array(store.slot(0, -1)).now(), doctest::Contains("outside of its unit"));
   });
+}
+
+TEST_CASE("store: a parameter that is cut evenly by its first dim comes and goes in one copy, however many ranks share it") {
+  static std::atomic<int> copies;
+  static const backend* below;
+  copies = 0;
+  below = &test_backend();
+  backend counting = *below;
+  counting.copy_box = [](const execution& ex, void* to, const std::int64_t* to_extent, const std::int64_t* to_start, const void* from, const std::int64_t* from_extent,
+                         const std::int64_t* from_start, const std::int64_t* count, int rank, std::size_t element) {
+    ++copies;
+    below->copy_box(ex, to, to_extent, to_start, from, from_extent, from_start, count, rank, element);
+  };
+  const auto copies_of = [&](std::initializer_list<i64> rows, int dim, int ranks) {
+    copies = 0;
+    run_ranks(mesh_of({ranks, 1, 1}), counting, [&](context& c) {
+      parameter_store store;
+      store.set_rows(static_cast<int>(rows.size()), 0);
+      store.add_unit("unit", -1, gathered::keep);
+      for (const i64 n : rows) {
+        parameter_slot s;
+        s.name = "w";
+        s.row = static_cast<int>(store.slots.size());
+        s.rank = 2;
+        s.global[0] = dim == 0 ? n : 3;
+        s.global[1] = dim == 0 ? 3 : n;
+        s.compute = layout_of({R, R, R});
+        s.storage = layout_of({S(dim), R, R});
+        store.add(c, s);
+        const std::vector<double> mine = piece(integers({s.global[0], s.global[1]}, 7, -9, 9), s.storage, c.mesh, c.rank, 0);
+        for (std::size_t e = 0; e < mine.size(); ++e) set_element(store.slots.back().master, static_cast<i64>(e), mine[e]);
+      }
+      store.enter_unit(c, 0, -1);
+      for (parameter_slot& s : store.slots) CHECK(read(store.compute_array(s).now()) == integers({s.global[0], s.global[1]}, 7, -9, 9).value);
+    });
+    return copies / ranks;
+  };
+  CHECK(copies_of({8, 12}, 0, 4) == 2);
+  CHECK(copies_of({24, 12, 8}, 0, 2) == 3);
+  CHECK(copies_of({8, 7}, 0, 4) == 1 + 4);  // 7 rows: 2, 2, 2, 1
+  CHECK(copies_of({8}, 1, 4) == 4);
 }
 
 // ---- recompute -----------------------------------------------------------------------------------------------------------

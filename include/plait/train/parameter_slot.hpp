@@ -50,10 +50,12 @@ struct parameter_slot {
 struct gather_group {
   struct part {
     int slot = 0;
-    std::int64_t offset = 0;  // within each member's block, in elements
+    std::int64_t offset = 0;   // within each member's block, in elements
+    std::int64_t stretch = 0;  // elements of each member's shard if they lie one after another in the parameter too, else 0
   };
   std::uint32_t mask = 0;
   std::vector<part> parts;
+  bool padded = false;  // some member's shard is shorter than its place
   std::int64_t block = 0, stored = 0, whole = 0;  // elements: of a block; of this rank's shards; of its gathered parameters
 
   any_communicator* under_way = nullptr;  // what the gather runs on, until it has been waited for

@@ -284,12 +284,17 @@ class parameter_store {
         group = &u.groups.emplace_back();
         group->mask = s.gather_mask;
       }
-      group->parts.push_back({i, group->block});
-      std::int64_t most = 0;
-      for (int m = 0; m < c.mesh.group_size(s.gather_mask); ++m) {
+      std::int64_t most = 0, in_all = 0;
+      const int members = c.mesh.group_size(s.gather_mask);
+      for (int m = 0; m < members; ++m) {
         const std::int64_t n = detail::volume(stored_by(c, s, m), s.rank);
         if (n > most) most = n;
+        in_all += n;
       }
+      bool follow = in_all == most * members;
+      if (!follow) group->padded = true;
+      for (int m = 0; m < members && follow; ++m) follow = detail::contiguous_at(stored_by(c, s, m), s.compute_held, s.rank, m * most);
+      group->parts.push_back({i, group->block, follow ? most : 0});
       group->block += most;
       group->stored += s.storage_local.size();
       group->whole += s.compute_local.size();
@@ -305,6 +310,24 @@ class parameter_store {
   /// Where member m's part of a slot lies in a buffer of all members' blocks.
   static char* place(const buffer& blocks, const gather_group& g, const gather_group::part& p, int m, std::size_t element) {
     return static_cast<char*>(blocks.data()) + static_cast<std::size_t>(m * g.block + p.offset) * element;
+  }
+
+  /// A parameter from all members' blocks, or into them: one copy where their shards follow one another, else one a member.
+  template <bool Into>
+  void copy_parts(context& c, const gather_group& g, const gather_group::part& p, const buffer& blocks, void* whole, std::size_t element) {
+    const parameter_slot& s = of(p);
+    const int members = c.mesh.group_size(g.mask);
+    if (p.stretch > 0) {
+      const std::int64_t all[2] = {members, g.block}, start[2] = {0, p.offset}, rows[2] = {members, p.stretch}, none[2] = {0, 0};
+      if constexpr (Into) c.ops->copy_box(c.exec, blocks.data(), all, start, whole, rows, none, rows, 2, element);
+      else c.ops->copy_box(c.exec, whole, rows, none, blocks.data(), all, start, rows, 2, element);
+      return;
+    }
+    for (int m = 0; m < members; ++m) {
+      const detail::index_sets theirs = stored_by(c, s, m);
+      if constexpr (Into) detail::copy_part(c, theirs, s.compute_held, whole, theirs, place(blocks, g, p, m, element), s.rank, element);
+      else detail::copy_part(c, theirs, theirs, place(blocks, g, p, m, element), s.compute_held, whole, s.rank, element);
+    }
   }
 
   void start(context& c, int unit) {
@@ -350,10 +373,7 @@ class parameter_store {
         parameter_slot& s = of(p);
         const view v = detail::allocate(c, s.compute_local, s.cell->memory);
         s.cell->data = v.data;
-        for (int m = 0; m < c.mesh.group_size(g.mask); ++m) {
-          const detail::index_sets theirs = stored_by(c, s, m);
-          detail::copy_part(c, theirs, theirs, place(*g.receive, g, p, m, element), s.compute_held, v.data, s.rank, element);
-        }
+        copy_parts<false>(c, g, p, *g.receive, v.data, element);
       }
       g.send.reset();
       g.receive.reset();
@@ -396,19 +416,15 @@ class parameter_store {
       const int n = c.mesh.group_size(g.mask);
       const std::shared_ptr<buffer> send = c.allocate(static_cast<std::size_t>(g.block * n) * element);
       const std::shared_ptr<buffer> receive = c.allocate(static_cast<std::size_t>(g.block) * element);
-      view all;
-      all.data = send->data();
-      all.type = types.reduce;
-      all.rank = 1;
-      all.extent[0] = g.block * n;
-      c.ops->fill(c.exec, all, 0.0);
-      for (const gather_group::part& p : g.parts) {
-        const parameter_slot& s = of(p);
-        for (int m = 0; m < n; ++m) {
-          const detail::index_sets theirs = stored_by(c, s, m);
-          detail::copy_part(c, theirs, s.compute_held, s.gradient->local.data, theirs, place(*send, g, p, m, element), s.rank, element);
-        }
+      if (g.padded) {  // sums of what nobody reads, but of no stray NaN
+        view all;
+        all.data = send->data();
+        all.type = types.reduce;
+        all.rank = 1;
+        all.extent[0] = g.block * n;
+        c.ops->fill(c.exec, all, 0.0);
       }
+      for (const gather_group::part& p : g.parts) copy_parts<true>(c, g, p, *send, of(p).gradient->local.data, element);
       run(c, {collective_kind::reduce_scatter, send->data(), receive->data(), g.block, types.reduce}, g.mask, g.whole * static_cast<std::int64_t>(element));
       for (const gather_group::part& p : g.parts) {
         view part = of(p).storage_local;
