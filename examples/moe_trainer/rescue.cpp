@@ -4,20 +4,19 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <optional>
 #include <vector>
 
 #include "export.hpp"
+#include "plait/process/launch.hpp"
 
 namespace trainer {
 namespace {
 
 /// New folders to try, one after the other.
 std::vector<std::string> places_instead_of(const std::string& folder, const std::string& name) {
-  const char* const temporary = std::getenv("TMPDIR");
   std::vector<std::string> places = {folder.substr(0, folder.find_last_not_of('/') + 1) + "-instead", "./" + name,
-                                     std::string(temporary != nullptr && *temporary != 0 ? temporary : "/tmp") + "/" + name};
+                                     plait::process::temporary_folder() + "/" + name};
   for (std::string& place : places) {
     struct stat status {};
     const std::string base = place;

@@ -2,14 +2,12 @@
 
 #include "plait/kernels/per_device.hpp"
 
-#include <cstdlib>
 #include <cstring>
 
 namespace plait::inline v0_1::cuda {
 
 queue::queue() {
-  const char* setting = std::getenv("PLAIT_POISON");
-  poison = setting != nullptr && *setting != '\0' && std::strcmp(setting, "0") != 0;
+  poison = kernels::switched_on("PLAIT_POISON");
   check(cudaGetDevice(&device), "finding the GPU");
   check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device), "asking the GPU");
   int major = 0, minor = 0;

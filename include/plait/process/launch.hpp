@@ -83,11 +83,15 @@ inline std::string first_host(const std::string& list) {
   return list.substr(0, bracket) + list.substr(bracket + 1, end - bracket - 1) + list.substr(close + 1, rest == std::string::npos ? rest : rest - close - 1);
 }
 
+inline std::string temporary_folder() {
+  const char* folder = std::getenv("TMPDIR");
+  return folder != nullptr && *folder != '\0' ? folder : "/tmp";
+}
+
 /// A file that the processes of one machine find without being told: they have the starter `key` in common.
 inline rendezvous local_meeting(const std::string& key) {
-  const char* folder = std::getenv("TMPDIR");
   rendezvous r;
-  r.file = std::string(folder != nullptr && *folder != '\0' ? folder : "/tmp") + "/plait-" + std::to_string(::getuid()) + "-" + key;
+  r.file = temporary_folder() + "/plait-" + std::to_string(::getuid()) + "-" + key;
   return r;
 }
 

@@ -15,12 +15,14 @@ inline int this_device() {
   return cudaGetDevice(&device) == cudaSuccess && device < most_devices ? device : 0;
 }
 
+/// Is the variable of the environment set, and not to 0?
+inline bool switched_on(const char* variable) {
+  const char* value = std::getenv(variable);
+  return value != nullptr && *value != '\0' && std::strcmp(value, "0") != 0;
+}
 /// PLAIT_PORTABLE_KERNELS=1: only kernels that every device from compute capability 8.0 on can run, to try them on a Hopper.
 inline bool portable_only() {
-  static const bool set = [] {
-    const char* value = std::getenv("PLAIT_PORTABLE_KERNELS");
-    return value != nullptr && *value != '\0' && std::strcmp(value, "0") != 0;
-  }();
+  static const bool set = switched_on("PLAIT_PORTABLE_KERNELS");
   return set;
 }
 
