@@ -149,6 +149,10 @@ nccl_communicator::~nccl_communicator() {
   const process::time_limit limit(10);
   while (nccl().CommGetAsyncError(comm_, &state) == ncclSuccess && state == ncclInProgress && !limit.passed())
     std::this_thread::sleep_for(std::chrono::microseconds(200));
+  // Between threads the last of these calls frees what all members had. One call at a time, whatever the group: nothing promises that
+  // NCCL can do that for several groups at once, and a run on four GPUs was once ended at this place by a broken heap.
+  static std::mutex freeing;
+  const std::lock_guard lock(freeing);
   if (state == ncclSuccess) nccl().CommDestroy(comm_);
   else nccl().CommAbort(comm_);
 }

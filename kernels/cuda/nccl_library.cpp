@@ -19,6 +19,8 @@ nccl_library::nccl_library() {
   // NVLink multicast gains nothing here and has put machines out of service; sums of NCCL's own come in one order only with the ring.
   ::setenv("NCCL_NVLS_ENABLE", "0", 1);
   ::setenv("NCCL_ALGO", "Ring", 0);
+  // Its service for questions from outside opens a port and has crashed programs that nobody asked (NVIDIA/nccl#1996); here runs are watched.
+  ::setenv("NCCL_RAS_ENABLE", "0", 0);
   const std::string name = "libnccl.so." + std::to_string(NCCL_MAJOR);
   void* opened = nullptr;
   std::string why;

@@ -59,6 +59,36 @@ TEST_CASE("nccl: collectives of every kind equal the CPU's ranks as threads bit 
     }
 }
 
+TEST_CASE("nccl: communicators come and go, several a rank, some ranks ahead of others") {
+  mesh_shape mesh = line(2);
+  mesh.atoms = 3;
+  mesh.size[1] = ranks() / 2;
+  mesh.size[2] = 1;
+  const auto n = static_cast<std::size_t>(mesh.ranks());
+  std::vector<std::vector<float>> sums(n);
+  for (int round = 0; round < 12; ++round) {
+    on_gpus(mesh, [&](context& c) {
+      std::vector<float>& mine = sums[static_cast<std::size_t>(c.rank)];
+      mine.clear();
+      for (const std::uint32_t mask : {1u, 3u, 5u, 7u}) {
+        const std::shared_ptr<buffer> x = c.allocate(1 << 12);
+        const float value = static_cast<float>(c.rank + 1);
+        if (c.rank % 2 == round % 2) std::this_thread::sleep_for(std::chrono::milliseconds(round));
+        c.ops->copy(c.exec, x->data(), &value, 4);
+        collective call{collective_kind::all_reduce, x->data(), x->data(), 1, dtype::f32};
+        call.queue = &c.exec;
+        c.group(mask).wait(c.group(mask).start(call));
+        mine.push_back(0);
+        c.ops->copy(c.exec, &mine.back(), x->data(), 4);
+      }
+    });
+    for (std::size_t r = 0; r < n; ++r) {
+      const float all = static_cast<float>(n * (n + 1) / 2), pair = n == 2 ? 3 : r % 2 == 0 ? 4 : 6;  // ranks 0 and 2, 1 and 3
+      CHECK(sums[r] == std::vector<float>{pair, all, pair, all});
+    }
+  }
+}
+
 TEST_CASE("nccl: send and receive, both ways at once") {
   const int n = ranks();
   std::atomic<int> wrong{0};

@@ -88,7 +88,7 @@ struct gradient_inputs {
   const float *lse, *delta;
 };
 
-// bf16 on Hopper (attention_wgmma.cu): heads of 64 or 128, values as wide; forward also of 192 with values of 128.
+// bf16 on Hopper (attention_wgmma.cu, attention_gradient_wgmma.cu): heads of 64 or 128, values as wide, and of 192 with values of 128.
 // False where it does not fit: then the next serve.
 bool wgmma_attention(queue& on, const attention_shape& s, const view& q, const view& k, const view& v, const int* segments, float scale,
                      const view& out, float* lse);
