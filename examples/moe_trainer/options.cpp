@@ -159,7 +159,7 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
   train->add_option("--lr", o.learning_rate, "AdamW learning rate, constant")->capture_default_str();
   train->add_option("--weight-decay", o.weight_decay, "on every parameter")->capture_default_str();
   train->add_option("--clip", o.clip, "global gradient norm; 0 turns clipping off")->capture_default_str();
-  train->add_option("--log", o.log, "JSON Lines, one row a step");
+  train->add_option("--log", o.log, "JSON Lines, one row a step; rows of steps that are done again go to FILE.replaced");
   train->add_option("--export", o.export_to, "write a Hugging Face folder at the end, or another one if that fails");
   double export_gigabytes = 5;
   train->add_option("--export-shard-size", export_gigabytes, "gigabytes in one file of the export, at most")->capture_default_str();

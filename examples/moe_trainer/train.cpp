@@ -15,6 +15,7 @@
 #include "plait/train/save.hpp"
 #include "processes.hpp"
 #include "rescue.hpp"
+#include "step_rows.hpp"
 
 namespace trainer {
 namespace {
@@ -209,7 +210,7 @@ int train(const options& o) {
     if (!problem.empty()) throw usage_error("--export " + o.export_to + ": " + problem);
   }
   std::FILE* log = nullptr;
-  if (!o.log.empty() && o.leads() && (log = std::fopen(o.log.c_str(), s.resumes() ? "a" : "w")) == nullptr) throw usage_error("--log " + o.log + ": cannot be written");
+  if (!o.log.empty() && o.leads()) log = open_log(o.log);
   const signal_guard signals(saves);
   save_tally tally;
   bool stopped = false;
@@ -257,6 +258,7 @@ int train(const options& o) {
       return plait::numeric_fault(fmt::format("step {}, from row {} of {} on: {}; if the losses grew before, lower --lr, else look at weights and tokens; {}",
                                               state.step + 1, state.rows_seen % tokens.rows(), o.tokens, why, kept));
     };
+    if (c.rank == 0 && log != nullptr && state.step < o.steps) take_back_rows(log, o.log, state.step);
     while (state.step < o.steps) {
       const auto before = clock::now();
       c.seconds_communicating = 0;

@@ -1,4 +1,5 @@
 """Nothing that was trained is lost: exports and checkpoints that fail at the end go elsewhere, a run that diverges keeps what was before."""
+import fcntl
 import json
 import os
 import subprocess
@@ -127,8 +128,57 @@ def notes():
         report.check("step-00000003" in os.listdir(os.path.join(d, "full")), "a log on a full disk: nothing was saved")
 
 
+def rows_of(path):
+    return [[row[k] for k in ("step", "loss", "grad_norm", "tokens_seen")] for row in map(json.loads, open(path))]
+
+
+def logs():
+    """Every step has one row in the log, however often the run was ended and continued, and from where; what is replaced is kept."""
+    for flags in MESHES:
+        with scratch() as d:
+            save, log, old = (os.path.join(d, n) for n in ("save", "log", "log.replaced"))
+            step = lambda n: os.path.join(save, f"step-{n:08d}")
+            train = [*TRAIN, *flags, "--steps", 6, "--log", log]
+            _, err = run(*train, "--save", save, "--save-every", 2)
+            first = open(log).read()
+            want = rows_of(log)
+            report.check([row[0] for row in want] == [1, 2, 3, 4, 5, 6] and not os.path.exists(old) and "note" not in err, f"{flags}: {want} {err}")
+            _, err = run(*train, "--resume", step(4))
+            report.check(rows_of(log) == want and rows_of(old) == want[4:] and err.count("2 rows of steps after 4 were moved to") == 1, f"{flags}: from an earlier step: {err}")
+            run(*train, "--resume", step(4))
+            report.check(rows_of(log) == want and rows_of(old) == want[4:] * 2, f"{flags}: once more: {open(old).read()}")
+            with open(log, "a") as f:  # as a crash leaves it
+                f.write('{"step":7,"lo')
+            _, err = run(*train[:-4], "--steps", 7, "--log", log, "--resume", step(6))
+            report.check(rows_of(log)[:6] == want and rows_of(log)[6][0] == 7 and open(old).read().endswith('{"step":7,"lo\n'), f"{flags}: half a row: {open(log).read()}")
+            os.remove(old)
+            with open(log, "w") as f:  # as an editor leaves it
+                f.write("".join(first.splitlines(keepends=True)[:4])[:-1])
+            run(*train, "--resume", step(4))
+            report.check(rows_of(log) == want and not os.path.exists(old), f"{flags}: no line end: {open(log).read()}")
+            run(*train, "--resume", step(6))
+            report.check(rows_of(log) == want and not os.path.exists(old), f"{flags}: nothing to do: {open(log).read()}")
+            run(*TRAIN, *flags, "--steps", 1, "--log", log)
+            report.check(rows_of(log) == want[:1] and rows_of(old) == want, f"{flags}: a new run with an old log")
+            # a run that does not come to its first step leaves the log as it is
+            with open(log, "w") as f:
+                f.write(first)
+            os.remove(old)
+            shard = os.path.join(step(4), "shard-00001-model-00001-of-00001.safetensors")
+            data = bytearray(open(shard, "rb").read())
+            data[-1] ^= 1
+            open(shard, "wb").write(data)
+            fails(d, f"a damaged checkpoint, {flags}", 2, ["shard-00001"], *train, "--resume", step(4))
+            with open(log, "a") as other:
+                fcntl.flock(other, fcntl.LOCK_EX)
+                fails(d, f"a log in use, {flags}", 2, ["--log", "another process"], *train)
+            report.check(open(log).read() == first and not os.path.exists(old), f"{flags}: a refused run changed the log")
+    print("logs of continued runs compared", flush=True)
+
+
 exports()
 divergence()
+logs()
 rows_without_labels()
 notes()
 report.close()
