@@ -4,6 +4,7 @@
 
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdio>
 #include <new>
 
@@ -14,6 +15,8 @@
 
 namespace trainer {
 namespace {
+
+using clock = std::chrono::steady_clock;
 
 std::string prefix(const options& o) { return o.launch.several() ? "moe_trainer: rank " + std::to_string(o.launch.rank) + ": " : "moe_trainer: "; }
 
@@ -45,7 +48,10 @@ bool join(options& o) {
   const plait::backend& ops = backend(o.backend);
   const bool sockets = std::string(ops.name) == "cpu";
   o.world = std::make_shared<plait::process_world>(o.launch, sockets, o.deadline);
-  o.world->links().on_last_resort([rank = o.launch.rank](const std::string& why, int code) {
+  const std::chrono::duration<double> limit(o.deadline);
+  o.world->links().on_last_resort([rank = o.launch.rank, limit, first = clock::time_point()](const std::string& why, int code) mutable {
+    if (first == clock::time_point()) first = clock::now();
+    if (writing_after_failure && clock::now() - first < limit) return;  // called again
     std::fprintf(stderr, "moe_trainer: rank %d: %s; this process did not come to its end by itself\n", rank, why.c_str());
     ::_exit(code);
   });

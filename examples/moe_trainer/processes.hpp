@@ -1,5 +1,6 @@
 #pragma once
 // Ranks of several processes: starting them, joining the others, agreeing on the run, failing together.
+#include <atomic>
 #include <exception>
 
 #include "session.hpp"
@@ -15,6 +16,9 @@ bool join(options& o);
 /// Refuses processes that were started with other flags, files or programs. Every process must call it.
 void require_agreement(const session& s);
 void require_same(const options& o, const std::string& what, const std::string& value);
+
+/// Set once the run has failed and what is left to do is to write: this process may take --deadline for that instead of some seconds.
+inline std::atomic<bool> writing_after_failure{false};
 
 /// What the program ends with on that exception.
 int exit_code_of(std::exception_ptr why);

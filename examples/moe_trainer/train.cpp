@@ -212,6 +212,7 @@ int train(const options& o) {
   std::FILE* log = nullptr;
   if (!o.log.empty() && o.leads()) log = open_log(o.log);
   const signal_guard signals(saves);
+  std::vector<std::optional<plait::checkpoint_saver>> savers(static_cast<std::size_t>(o.mesh.ranks()));  // by rank, those of this process
   save_tally tally;
   bool stopped = false;
   std::string not_exported;
@@ -223,7 +224,8 @@ int train(const options& o) {
       if (s.resumes())
         say(stdout, "continued from step {} ({}; saved under {})\n", begun.step, s.saved->path, s.saved->m.plan);
     }
-    plait::checkpoint_saver saver(checkpoints ? &*checkpoints : nullptr, o.save_to, {plait::io::default_block_bytes, o.keep});
+    plait::checkpoint_saver& saver = savers[static_cast<std::size_t>(c.rank)].emplace(checkpoints ? &*checkpoints : nullptr, o.save_to,
+                                                                                      plait::save_options{plait::io::default_block_bytes, o.keep});
     plait::save_facts facts = facts_of(s);
     plait::io::training_state& state = facts.training = begun;
     std::int64_t saved = s.resumes() ? begun.step : -1;  // the last step that a checkpoint has; saved_in: its folder
@@ -334,6 +336,9 @@ int train(const options& o) {
     on_every_rank(s, body);
   } catch (...) {
     end_line();  // the error has a line of its own
+    writing_after_failure = true;
+    for (int r = o.mesh.ranks(); r-- > 0;)
+      if (auto& saver = savers[static_cast<std::size_t>(r)]) report(o, saver->finish_alone(r, o.mesh.ranks(), o.world != nullptr ? 10 : 0), tally);
     throw;
   }
   const bool log_failed = log != nullptr && (std::ferror(log) != 0) + (std::fclose(log) != 0) > 0;

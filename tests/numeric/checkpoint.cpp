@@ -8,7 +8,9 @@
 #include <fstream>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <random>
+#include <thread>
 
 #include "plait/comm/rank_threads.hpp"
 #include "plait/io/config.hpp"
@@ -614,6 +616,85 @@ TEST_CASE("a disk that is full after any number of bytes fails that save alone")
   CHECK(load_and_count(config, mixtral_f32, ways[0], io::open_checkpoint(folder), 0.5f) == 0);
   MESSAGE(sizes << " sizes of a full disk");
   CHECK(sizes > (small_tests() ? 5 : 50));
+}
+
+TEST_CASE("when one rank fails, the save in flight is ended by each rank alone, if all of its state was copied") {
+  const io::model_config config = small_model();
+  const way& w = ways[14];
+  const int ranks = w.mesh().ranks();
+  enum class failing { after_begin, before_begin, while_writing };
+  for (const failing how : {failing::after_begin, failing::before_begin, failing::while_writing})
+    for (const bool others_finish : {true, false})  // or they wait in another collective
+      for (int bad = 0; bad < ranks; ++bad)
+        for (const bool apart : {false, true}) {  // ranks that are processes come to it when they do
+          CAPTURE(static_cast<int>(how));
+          CAPTURE(others_finish);
+          CAPTURE(bad);
+          CAPTURE(apart);
+          const scratch folder;
+          io::checkpoint_store store(folder);
+          REQUIRE(save(config, mixtral_f32, w, store, 1) == "");
+          std::vector<std::optional<checkpoint_saver>> savers(static_cast<std::size_t>(ranks));
+          planned_layer layer;
+          layer.rank = bad, layer.at = how == failing::while_writing ? 2 : -1, layer.then = planned_layer::verdict::fail;
+          std::optional<save_outcome> ended;
+          {
+            const io::scoped_write_layer scope(layer);
+            CHECK_THROWS_WITH(run_ranks(w.mesh(), test_backend(), [&](context& c) {
+              parameter_store parameters;
+              build_store(c, parameters, mixtral_f32(w.sp, w.ep), numbers_of(config));
+              fill_unique(c, parameters, 0.5f);
+              checkpoint_saver& saver = savers[static_cast<std::size_t>(c.rank)].emplace(&store, folder.path, save_options{1024, 1});
+              if (c.rank == bad && how == failing::before_begin) throw std::runtime_error("no memory");
+              const auto outcome = saver.begin(c, parameters, facts_for(config, 2));
+              CHECK(!outcome);
+              if (c.rank == bad) throw std::runtime_error("no memory");
+              if (others_finish) static_cast<void>(saver.finish(c));
+              else gather_texts(c, "a step");
+            }), "no memory");
+            std::thread rank_0;
+            const auto end = [&](int r, double patience) {
+              const auto outcome = savers[static_cast<std::size_t>(r)]->finish_alone(r, ranks, patience);
+              if (r == 0) ended = outcome;
+              else CHECK(!outcome);
+            };
+            if (apart) rank_0 = std::thread([&] { end(0, 60); });
+            for (int r = ranks - 1; r > 0; --r) end(r, 0);
+            if (apart) rank_0.join();
+            else end(0, 0);
+          }
+          if (how == failing::before_begin) {
+            CHECK(!ended);
+          } else {
+            REQUIRE(ended);
+            CHECK(ended->step == 2);
+            CHECK((ended->error == "") == (how == failing::after_begin));
+          }
+          const std::int64_t step = how == failing::after_begin ? 2 : 1;
+          CHECK(io::steps_in(folder) == std::vector<std::int64_t>{step});
+          if (how != failing::before_begin) CHECK(io::names_in(folder) == std::vector<std::string>{".lock", io::step_folder_name(step)});
+          CHECK(load_and_count(config, mixtral_f32, ways[0], io::open_checkpoint(folder), step == 2 ? 0.5f : 0.0f) == 0);
+        }
+}
+
+TEST_CASE("a rank that never ends its part of a save is waited for as long as was said, and the save given up") {
+  const io::model_config config = small_model();
+  const way& w = ways[14];
+  const scratch folder;
+  io::checkpoint_store store(folder);
+  std::vector<std::optional<checkpoint_saver>> savers(static_cast<std::size_t>(w.mesh().ranks()));
+  run_ranks(w.mesh(), test_backend(), [&](context& c) {
+    parameter_store parameters;
+    build_store(c, parameters, mixtral_f32(w.sp, w.ep), numbers_of(config));
+    CHECK(!savers[static_cast<std::size_t>(c.rank)].emplace(&store, folder.path).begin(c, parameters, facts_for(config, 1)));
+  });
+  CHECK(!savers[1]->finish_alone(1, w.mesh().ranks(), 0));
+  const auto ended = savers[0]->finish_alone(0, w.mesh().ranks(), 0.2);
+  REQUIRE(ended);
+  CHECK(ended->error == "rank 2 failed before it had written its part");
+  CHECK(!savers[0]->finish_alone(0, w.mesh().ranks(), 0.2));
+  for (std::optional<checkpoint_saver>& s : savers) s.reset();
+  CHECK(io::steps_in(folder).empty());
 }
 
 TEST_CASE("only the newest are kept") {

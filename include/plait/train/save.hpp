@@ -1,86 +1,21 @@
 #pragma once
 // Saving a run: each rank writes its own shards from a copy in host memory, on a thread of its own; rank 0 makes the result visible
 // when every rank's files are on the device. Nothing here depends on the plan's type.
+#include <atomic>
 #include <chrono>
-#include <cstring>
+#include <map>
+#include <memory>
 #include <optional>
+#include <stdexcept>
 #include <thread>
 
 #include "plait/io/checkpoint_store.hpp"
 #include "plait/train/checkpoint_files.hpp"
 #include "plait/train/gather_texts.hpp"
+#include "plait/train/write_blocks.hpp"
 #include "plait/version.hpp"
 
 namespace plait::inline v0_1 {
-namespace detail {
-
-/// Writes a file block by block, with a digest of each.
-class block_writer {
- public:
-  block_writer(const std::string& path, std::int64_t block) : file_(path) { buffer_.reserve(static_cast<std::size_t>(block)); }
-  void write(const void* data, std::size_t count) {
-    const char* from = static_cast<const char*>(data);
-    while (count > 0) {
-      const std::size_t part = std::min(count, buffer_.capacity() - buffer_.size());
-      buffer_.insert(buffer_.end(), from, from + part);
-      from += part;
-      count -= part;
-      if (buffer_.size() == buffer_.capacity()) flush();
-    }
-  }
-  void finish() {
-    if (!buffer_.empty()) flush();
-    file_.finish();
-  }
-  const std::vector<io::digest>& blocks() const { return blocks_; }
-
- private:
-  void flush() {
-    blocks_.push_back(io::digest_of(buffer_.data(), buffer_.size()));
-    file_.write(buffer_.data(), buffer_.size());
-    buffer_.clear();
-  }
-  io::new_file file_;
-  std::vector<char> buffer_;
-  std::vector<io::digest> blocks_;
-};
-
-/// Whether none of these floating-point numbers is infinite or NaN.
-inline bool all_finite(dtype type, const char* data, std::size_t bytes) {
-  const auto check = [&]<class Word>(Word exponent) {
-    for (std::size_t at = 0; at + sizeof(Word) <= bytes; at += sizeof(Word)) {
-      Word word;
-      std::memcpy(&word, data + at, sizeof word);
-      if ((word & exponent) == exponent) return false;
-    }
-    return true;
-  };
-  if (type == dtype::f64) return check(std::uint64_t{0x7ff} << 52);
-  return type == dtype::bf16 ? check(std::uint16_t{0x7f80}) : check(std::uint32_t{0x7f800000});
-}
-
-/// Hands the rows of a box of a row-major shard to `sink`, in order.
-template <class Sink>
-void rows_of_box(const view& shard, const shard_box& part, std::size_t element, const char* data, Sink sink) {
-  std::int64_t run = 1;
-  int outer = shard.rank;
-  while (outer > 0) {
-    --outer;
-    run *= part.box.count[static_cast<std::size_t>(outer)];
-    if (part.box.count[static_cast<std::size_t>(outer)] != shard.extent[outer]) break;
-  }
-  std::int64_t at[4] = {};
-  while (true) {
-    std::int64_t offset = 0;
-    for (int d = 0; d < shard.rank; ++d) offset = offset * shard.extent[d] + at[d];
-    sink(data + static_cast<std::size_t>(part.offset + offset) * element, static_cast<std::size_t>(run) * element);
-    int d = outer;
-    while (d > 0 && ++at[d - 1] == part.box.count[static_cast<std::size_t>(d - 1)]) at[--d] = 0;
-    if (d == 0) return;
-  }
-}
-
-}  // namespace detail
 
 /// What a save says about the run.
 struct save_facts {
@@ -103,7 +38,7 @@ struct save_options {
 };
 
 /// One a rank. Every rank must call the same functions at the same places. A save that fails leaves the run and the older checkpoints
-/// as they were; its outcome says why, the same on every rank.
+/// as they were; its outcome says why, the same on every rank. Kept beyond the ranks' run, it can end a save that the run did not.
 class checkpoint_saver {
  public:
   /// `folder`: where checkpoints lie. `store` is used by rank 0 alone and must outlive the saver.
@@ -168,24 +103,54 @@ class checkpoint_saver {
   /// Waits for the save in flight, if any.
   std::optional<save_outcome> finish(context& c) {
     if (!begun_) return std::nullopt;
-    thread_.join();
-    begun_ = false;
-    std::string problem;
+    if (thread_.joinable()) thread_.join();
     const std::vector<std::string> reports = gather_texts(c, report_);
-    for (std::size_t r = 0; r < reports.size() && problem.empty(); ++r)
-      if (reports[r].starts_with('!')) problem = "rank " + std::to_string(r) + ": " + reports[r].substr(1);
-    if (c.rank == 0 && !problem.empty()) store_->abandon(step_);
-    if (problem.empty()) {
-      if (c.rank == 0) problem = commit(reports);
-      problem = gather_texts(c, problem)[0];
+    std::string problem;
+    if (c.rank == 0) {
+      problem = commit(reports);
+      begun_ = false;
     }
+    problem = gather_texts(c, problem)[0];
+    begun_ = false;
     return ended(problem);
+  }
+
+  /// Ends the save in flight, if any, of a run that has failed, without the other ranks' communicators: its state was copied before. Each
+  /// rank waits for its own files and leaves their digests beside them; rank 0 gives the others `patience` seconds for that, then makes the
+  /// checkpoint visible or gives it up. The outcome is rank 0's alone. Of savers in one thread, rank 0's must be the last.
+  std::optional<save_outcome> finish_alone(int rank, int ranks, double patience) {
+    if (!std::exchange(begun_, false)) return std::nullopt;
+    if (thread_.joinable()) thread_.join();
+    const auto note_of = [&](int r) { return partial() + ".written-" + io::zero_padded(static_cast<std::size_t>(r) + 1, 5); };
+    try {
+      if (rank != 0) {
+        io::write_text_file(note_of(rank), report_);
+        return std::nullopt;
+      }
+      std::vector<std::string> reports = {report_};
+      const auto begun = std::chrono::steady_clock::now();
+      for (int r = 1; r < ranks; ++r) {
+        while (::access(note_of(r).c_str(), R_OK) != 0) {
+          if (std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count() > patience)
+            throw std::runtime_error("rank " + std::to_string(r) + " failed before it had written its part");
+          std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        }
+        reports.push_back(io::read_text_file(note_of(r), std::uint64_t{1} << 32));
+        io::writes().remove_file(note_of(r).c_str());
+      }
+      return ended(commit(reports));
+    } catch (const std::exception& e) {
+      if (rank != 0) return std::nullopt;  // rank 0 says so
+      store_->abandon(step_);
+      return ended(e.what());
+    }
   }
 
  private:
   static std::string version_text() {
     return "plait " + std::to_string(PLAIT_VERSION_MAJOR) + "." + std::to_string(PLAIT_VERSION_MINOR) + "." + std::to_string(PLAIT_VERSION_PATCH);
   }
+  std::string partial() const { return folder_ + "/." + io::step_folder_name(step_) + ".partial/"; }
   save_outcome ended(const std::string& problem) const {
     return {step_, problem, planned_.bytes(), std::chrono::duration<double>(std::chrono::steady_clock::now() - started_).count()};
   }
@@ -223,7 +188,7 @@ class checkpoint_saver {
   void write_files() {
     report_.clear();
     bool finite = true;
-    const std::string folder = folder_ + "/." + io::step_folder_name(step_) + ".partial/";
+    const std::string folder = partial();
     try {
       const auto note = [&](const std::string& name, const std::vector<io::digest>& blocks) {
         report_ += name + " ";
@@ -261,6 +226,8 @@ class checkpoint_saver {
   std::string commit(const std::vector<std::string>& reports) {
     try {
       std::map<std::string, std::string> digests;
+      for (std::size_t r = 0; r < reports.size(); ++r)
+        if (reports[r].starts_with('!')) throw std::runtime_error("rank " + std::to_string(r) + ": " + reports[r].substr(1));
       for (const std::string& report : reports)
         for (std::size_t at = 0; at < report.size();) {
           const std::size_t space = report.find(' ', at), end = report.find('\n', at);
