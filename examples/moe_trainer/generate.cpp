@@ -43,7 +43,9 @@ prompts read_prompts(const session& s, const plait::io::tokenizer& tokenizer) {
   prompts p{s.o.prompts_file.empty() ? s.o.prompts : lines_of(s.o.prompts_file), s.o.prompt_ids};
   for (const std::string& text : p.texts) p.ids.push_back(text.empty() ? token_list{} : tokenizer.encode(text));
   for (std::size_t r = 0; r < p.ids.size(); ++r) {
-    const std::string name = "prompt " + std::to_string(r);
+    const std::string from = !s.o.prompts_file.empty() ? "--prompts " + s.o.prompts_file + ": line " + std::to_string(r + 1) + ", "
+                                                       : s.o.prompts.empty() ? "--prompt-ids: " : "--prompt: ";
+    const std::string name = from + "prompt " + std::to_string(r);
     if (p.ids[r].empty()) throw usage_error(name + ": is empty; a prompt has at least one token");
     for (const std::int64_t id : p.ids[r])
       if (id < 0 || id >= s.config.vocabulary)

@@ -228,7 +228,7 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
     o.mesh = atoms_of(ranks ? mesh_for(*ranks, o.sp, o.ep) : parse_mesh(mesh), o.ep);
     if (world > 1 && o.mesh.ranks() != world && (train->parsed() || eval->parsed() || generate->parsed()))
       throw usage_error("the mesh has " + std::to_string(o.mesh.ranks()) + " ranks, but there are " + std::to_string(world) +
-                        " processes; every process is one rank");
+                        " processes; every process is one rank, so give a --mesh of " + std::to_string(world) + " ranks or start as many processes as it has");
     for (const CLI::App* sub : app.get_subcommands())
       for (const CLI::Option* option : sub->get_options()) {
         const std::string name = option->get_name();
@@ -269,7 +269,7 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
     if (kinds > 1) throw usage_error("--prompt, --prompts and --prompt-ids say the same thing; give one of them");
     if (o.run != command::train && o.run != command::explain && o.run != command::checkpoint && o.model.empty()) throw usage_error("--model is missing; name a Hugging Face folder or a checkpoint");
     if (o.run == command::eval && o.tokens.empty()) throw usage_error("eval: --tokens is missing; name a file of tokens");
-    if (o.run == command::explain && (o.rank < 0 || o.rank >= o.mesh.ranks())) throw usage_error("--rank: there is no rank " + std::to_string(o.rank));
+    if (o.run == command::explain && (o.rank < 0 || o.rank >= o.mesh.ranks())) throw usage_error("--rank: there is no rank " + std::to_string(o.rank) + "; the mesh has " + std::to_string(o.mesh.ranks()) + ", counted from 0");
     return o;
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) {

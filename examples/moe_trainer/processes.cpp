@@ -92,20 +92,25 @@ int exit_code_of(std::exception_ptr why) {
 
 int report_failure(const options& o, std::exception_ptr why) {
   const int code = exit_code_of(why);
-  std::string text = "an unknown exception";
+  const std::string mine = "rank " + std::to_string(o.launch.rank) + ": ";
+  std::string text = "an unknown exception", begin = prefix(o);
   try {
     std::rethrow_exception(why);
+  } catch (const plait::process_failed& e) {
+    text = e.what();
+    // Bad input that another rank has found: its own words are enough.
+    const std::string first = o.world != nullptr && code == 2 ? o.world->links().failure() : "";
+    if (!first.empty() && !first.starts_with(mine)) text = first, begin = "moe_trainer: ";
   } catch (const std::bad_alloc&) {
     text = "out of memory; use more ranks, a smaller batch or --recompute layer";
   } catch (const std::exception& e) {
     text = e.what();
   } catch (...) {
   }
-  const std::string mine = "rank " + std::to_string(o.launch.rank) + ": ";
   if (text.starts_with(mine)) text.erase(0, mine.size());  // said by the meeting
   if (o.world != nullptr) o.world->links().fail(mine + text, code);
   std::fflush(stdout);
-  std::fprintf(stderr, "%s%s\n", prefix(o).c_str(), text.c_str());
+  std::fprintf(stderr, "%s%s\n", begin.c_str(), text.c_str());
   return code;
 }
 

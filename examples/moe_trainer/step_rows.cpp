@@ -58,6 +58,12 @@ std::FILE* open_log(const std::string& path) {
     std::fclose(log);
     throw usage_error("--log " + path + ": another process writes to it; end it or name another file");
   }
+  char first = '{';
+  std::ifstream(path, std::ios::binary).get(first);
+  if (is_regular(log) && first != '{') {
+    std::fclose(log);
+    throw usage_error("--log " + path + ": is there and is no log, whose first line would be a JSON object; name another file");
+  }
   return log;
 }
 

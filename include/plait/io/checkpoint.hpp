@@ -146,7 +146,10 @@ inline std::string latest_checkpoint(std::string path, std::vector<std::string>*
     }
   }
   if (!first_problem.empty()) throw input_error(path, "", "holds no valid checkpoint; the latest: " + first_problem);
-  throw input_error(path, "", "holds no checkpoint (no folder step-XXXXXXXX with " + std::string(manifest_name) + "); name a folder that --save wrote");
+  std::uint64_t size = 0;
+  const bool model = detail::is_regular(path + "/config.json", size);
+  throw input_error(path, "", "holds no checkpoint (no folder step-XXXXXXXX with " + std::string(manifest_name) + "); name a folder that --save wrote" +
+                                  (model ? ", or start from this model with --model" : ""));
 }
 
 inline checkpoint open_checkpoint(const std::string& path) {
