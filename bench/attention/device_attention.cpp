@@ -74,7 +74,7 @@ int main(int count, char** arguments) {
     sums.rank = 3;
     for (int d = 0; d < 3; ++d) sums.extent[d] = lse.v.extent[d + 1];
     const double scale = 1 / std::sqrt(static_cast<double>(width));
-    const double forward = milliseconds(ops, ex, calls, [&] { ops.attention(ex, q.v, k.v, v.v, pl::view{}, scale, out.v, sums); });
+    const double forward = milliseconds(ops, ex, calls, [&] { ops.attention(ex, q.v, k.v, v.v, pl::view{}, tokens, scale, out.v, sums); });
     const double backward = milliseconds(ops, ex, calls, [&] { ops.attention_gradient(ex, q.v, k.v, v.v, pl::view{}, scale, out.v, sums, dout.v, dq.v, dk.v, dv.v); });
     std::printf("%lld,%lld,%lld,%lld,%lld,%lld %.4f %.4f\n", static_cast<long long>(batch), static_cast<long long>(tokens), static_cast<long long>(heads),
                 static_cast<long long>(key_heads), static_cast<long long>(width), static_cast<long long>(value_width), forward, backward);

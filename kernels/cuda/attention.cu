@@ -264,14 +264,14 @@ void with_width(const queue& on, const attention_shape& s, F&& body) {
 
 }  // namespace
 
-void attention(const execution& ex, view q, view k, view v, view segment_start, double scale, view out, view lse) {
+void attention(const execution& ex, view q, view k, view v, view segment_start, std::int64_t keys, double scale, view out, view lse) {
   if (out.size() == 0) return;
   queue& on = queue_of(ex);
-  const attention_shape s(q, k, v);
+  const attention_shape s(q, k, v, keys);
   const int* segments = segment_start.as<const int>();
   const auto factor = static_cast<float>(scale);
-  if (wgmma_attention(on, s, q, k, v, segments, factor, out, lse.as<float>()) || mma_attention(on, s, q, k, v, segments, factor, out, lse.as<float>()))
-    return;
+  for (const auto served : {few_query_attention, wgmma_attention, mma_attention})
+    if (served(on, s, q, k, v, segments, factor, out, lse.as<float>())) return;
   visit_float("attention", q.type, [&](auto tag) {
     using T = typename decltype(tag)::type;
     with_width<plain_shared, T>(on, s, [&](auto d, auto t) {
@@ -288,7 +288,7 @@ void attention(const execution& ex, view q, view k, view v, view segment_start, 
 void attention_gradient(const execution& ex, view q, view k, view v, view segment_start, double scale, view out, view lse, view dout,
                         view dq, view dk, view dv) {
   queue& on = queue_of(ex);
-  const attention_shape s(q, k, v);
+  const attention_shape s(q, k, v, k.extent[1]);
   if (q.size() == 0) {  // keys without queries have no gradient
     for (const view& none : {dk, dv})
       if (none && none.size() > 0) check(cudaMemsetAsync(none.data, 0, none.bytes(), on.stream), "attention_gradient");

@@ -167,7 +167,7 @@ bool wgmma_attention(queue& on, const attention_shape& s, const view& q, const v
   using namespace on_hopper;
   if (!fits(on, s, scale, {q, k, v, out})) return false;
   return with_widths(s, [&]<int D, int V>() {
-    const tensor_maps maps{map_of(q, tile_rows), map_of(k, tile_rows), map_of(v, tile_rows), {}, map_of(out, 64), {}};
+    const tensor_maps maps{map_of(q, tile_rows), map_of(k, tile_rows, s.keys), map_of(v, tile_rows, s.keys), {}, map_of(out, 64), {}};
     allow_shared(forward_kernel<D, V>, forward_shared<D, V>, "attention");
     forward_kernel<D, V><<<s.grid(s.queries, tile_rows, s.heads), threads, forward_shared<D, V>, on.stream>>>(maps, s, segments, scale, lse);
     launched("attention");

@@ -176,6 +176,7 @@ const backend& cuda_backend() {
       .router_statistics_gradient = cuda::router_statistics_gradient,
       .balance = cuda::balance,
       .balance_gradient = cuda::balance_gradient,
+      .argmax = cuda::argmax,
       .row_maximum = cuda::row_maximum,
       .cross_entropy_parts = cuda::cross_entropy_parts,
       .cross_entropy_parts_gradient = cuda::cross_entropy_parts_gradient,

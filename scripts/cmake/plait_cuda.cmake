@@ -50,6 +50,7 @@ if(CMAKE_CUDA_COMPILER AND TARGET CUDA::cudart AND TARGET CUDA::cublasLt)
   # Hot kernels: spills and local memory are errors, serialised wgmma too (ptxas only mentions it, so the output is read).
   set_target_properties(plait_cuda plait_hopper PROPERTIES RULE_LAUNCH_COMPILE "sh ${PROJECT_SOURCE_DIR}/scripts/cmake/nvcc_guard.sh")
   target_compile_options(plait_hopper PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:-Xptxas=-Werror,-warn-spills,-warn-lmem-usage>")
-  set_source_files_properties("${PROJECT_SOURCE_DIR}/kernels/instances/portable.cu" "${PROJECT_SOURCE_DIR}/kernels/cuda/attention_mma.cu"
+  set_source_files_properties("${PROJECT_SOURCE_DIR}/kernels/instances/portable.cu" "${PROJECT_SOURCE_DIR}/kernels/cuda/attention_few.cu"
+    "${PROJECT_SOURCE_DIR}/kernels/cuda/attention_mma.cu"
     PROPERTIES COMPILE_OPTIONS "-Xptxas=-Werror,-warn-spills,-warn-lmem-usage")
 endif()

@@ -398,6 +398,8 @@ TEST_CASE("attention") {
                                {2, 70, 70, 2, 2, 24, 16}, {1, 65, 130, 4, 2, 192, 128}, {1, 33, 33, 2, 1, 16, 40},
                                {2, 300, 300, 4, 2, 128}, {1, 129, 500, 3, 1, 64}, {1, 700, 700, 4, 1, 128}, {2, 257, 257, 8, 2, 64},
                                {1, 33, 1000, 2, 1, 128}, {2, 300, 300, 4, 4, 192, 128}, {1, 200, 700, 4, 2, 192, 128},
+                               {3, 1, 500, 8, 1, 128},  {1, 1, 3000, 32, 4, 128}, {2, 2, 130, 16, 2, 64}, {2, 1, 400, 4, 4, 192, 128},
+                               {1, 3, 900, 40, 2, 128}, {1, 9, 333, 6, 1, 72},   {1, 2, 64, 33, 1, 128},
                                {1, 70, 90, 3, 1, 96, 64}, {1, 130, 130, 2, 1, 160, 40}, {2, 100, 100, 4, 4, 64, 32}};
   for (int i = 0; i < 6; ++i) {
     const i64 keys = any(1, 400), group = any(1, 4), key_heads = any(1, 3);
@@ -420,15 +422,24 @@ TEST_CASE("attention") {
         twin segments(starts);
         const double scale = 1 / std::sqrt(static_cast<double>(s.width));
         const double allowed = type == dtype::bf16 ? 8e-3 : 5e-6;
-        call(&backend::attention, q, k, v, segments, scale, out, lse);
+        call(&backend::attention, q, k, v, segments, s.keys, scale, out, lse);
         close(out, allowed);
         close(lse, 2e-6);
         if (kind == 0) {
-          call(&backend::attention, q, k, v, none, scale, out, none);
+          call(&backend::attention, q, k, v, none, s.keys, scale, out, none);
           close(out, allowed);
         }
+        if (const i64 there = s.keys - s.keys / 3; there >= s.queries) {  // of a cache with room: what is not there yet may hold anything
+          for (twin* x : {&k, &v})
+            for (i64 b = 0, row = x->start.extent[2] * x->start.extent[3]; b < s.batch; ++b)
+              for (i64 e = there * row; e < s.keys * row; ++e) x->start.set(b * s.keys * row + e, NAN);
+          call(&backend::attention, q, k, v, segments, there, scale, out, lse);
+          close(out, allowed);
+          close(lse, 2e-6);
+          for (twin* x : {&k, &v}) *x = noise(type, x->start.extent, -1, 1);
+        }
         out.start = out.want;
-        call(&backend::attention, q, k, v, segments, scale, out, lse);
+        call(&backend::attention, q, k, v, segments, s.keys, scale, out, lse);
         out.start = out.want, lse.start = lse.want;
         twin dout = noise(type, out.start.extent), dq = noise(type, q.start.extent), dk = noise(type, k.start.extent),
              dv = noise(type, v.start.extent);
@@ -623,6 +634,19 @@ TEST_CASE("cross entropy") {
       twin logits = noise(type, {rows, n}, -5, 5), maximum = noise(dtype::f32, {rows}), parts = noise(dtype::f32, {2, rows}),
            labels = random_integers(dtype::i64, {rows}, 0, vocabulary - 1);
       if (rows > 2) labels.start.set(1, -100);
+      twin places = random_integers(dtype::i64, {rows}, 0, 9);
+      call(&backend::argmax, logits, places);
+      equal(places);
+      twin odd(logits.start);
+      if (rows > 4 && n > 1) {  // equal ones, NaN, infinities
+        for (const i64 at : {n - 1, n / 2, n / 3}) odd.start.set(at, 7);
+        odd.start.set(n + n / 2, NAN);
+        for (i64 c = 0; c < n; ++c) odd.start.set(2 * n + c, -INFINITY);
+        odd.start.set(3 * n + 1, INFINITY);
+        for (i64 c = 0; c < n; ++c) odd.start.set(4 * n + c, c % 2 == 0 ? -0.0 : 0.0);
+      }
+      call(&backend::argmax, odd, places);
+      equal(places);
       call(&backend::row_maximum, logits, maximum);
       equal(maximum);
       maximum.start = maximum.want;

@@ -8,12 +8,13 @@ namespace plait::inline v0_1 {
 namespace cpu_detail {
 
 struct attention_shape {
-  index batch, queries, keys, heads, key_heads, width, value_width;
+  index batch, queries, keys, room, heads, key_heads, width, value_width;  // room: for so many keys there is memory
 
-  attention_shape(const view& q, const view& k, const view& v)
+  attention_shape(const view& q, const view& k, const view& v, index present)
       : batch(q.extent[0]),
         queries(q.extent[1]),
-        keys(k.extent[1]),
+        keys(present),
+        room(k.extent[1]),
         heads(q.extent[2]),
         key_heads(k.extent[2]),
         width(q.extent[3]),
@@ -24,7 +25,7 @@ struct attention_shape {
   }
   /// Number of a query's (a key's) head: times its width, where it begins.
   index query(index b, index i, index h) const { return (b * queries + i) * heads + h; }
-  index key(index b, index j, index h) const { return (b * keys + j) * key_heads + h; }
+  index key(index b, index j, index h) const { return (b * room + j) * key_heads + h; }
 };
 
 inline constexpr index query_block = 64;
@@ -39,7 +40,7 @@ struct key_ranges {
       const index position = first + i + s.keys - s.queries;
       from[i] = to[i] = 0;
       if (position < 0 || position >= s.keys) continue;
-      const index start = segment_start ? segment_start[b * s.keys + position] : 0;
+      const index start = segment_start ? segment_start[b * s.room + position] : 0;
       from[i] = start < 0 ? 0 : start;
       to[i] = position + 1;
       if (from[i] >= to[i]) {
@@ -113,9 +114,9 @@ void attention_block(const attention_shape& s, const view& q, const view& k, con
 }
 
 template <class S>
-void attention_all(const execution& ex, const view& q, const view& k, const view& v, const view& segment_start, double scale,
+void attention_all(const execution& ex, const view& q, const view& k, const view& v, const view& segment_start, index keys, double scale,
                    const view& out, const view& lse) {
-  const attention_shape s(q, k, v);
+  const attention_shape s(q, k, v, keys);
   const index blocks = (s.queries + query_block - 1) / query_block;
   parallel_for(s.batch * s.heads * blocks, s.work() < parallel_threshold ? 1 : ex.threads, [&](index task) {
     const index b = task / blocks / s.heads, h = task / blocks % s.heads;
@@ -123,10 +124,10 @@ void attention_all(const execution& ex, const view& q, const view& k, const view
   });
 }
 
-inline void attention(const execution& ex, view q, view k, view v, view segment_start, double scale, view out, view lse) {
+inline void attention(const execution& ex, view q, view k, view v, view segment_start, std::int64_t keys, double scale, view out, view lse) {
   if (out.size() == 0) return;
-  if (q.type == dtype::f64) return attention_all<double>(ex, q, k, v, segment_start, scale, out, lse);
-  attention_all<float>(ex, q, k, v, segment_start, scale, out, lse);
+  if (q.type == dtype::f64) return attention_all<double>(ex, q, k, v, segment_start, keys, scale, out, lse);
+  attention_all<float>(ex, q, k, v, segment_start, keys, scale, out, lse);
 }
 
 }  // namespace cpu_detail

@@ -91,7 +91,7 @@ void attention_gradient_all(const execution& ex, const attention_gradient_task<S
 
 inline void attention_gradient(const execution& ex, view q, view k, view v, view segment_start, double scale, view out, view lse,
                                view dout, view dq, view dk, view dv) {
-  const attention_shape s(q, k, v);
+  const attention_shape s(q, k, v, k.extent[1]);
   if (q.type == dtype::f64) {
     attention_gradient_all<double>(ex, {s, q, k, v, segment_start, out, lse, dout, dq, dk, dv, scale});
   } else {

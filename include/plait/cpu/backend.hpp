@@ -82,6 +82,7 @@ inline const backend& cpu_backend() {
       .router_statistics_gradient = cpu_detail::router_statistics_gradient,
       .balance = cpu_detail::balance,
       .balance_gradient = cpu_detail::balance_gradient,
+      .argmax = cpu_detail::argmax,
       .row_maximum = cpu_detail::row_maximum,
       .cross_entropy_parts = cpu_detail::cross_entropy_parts,
       .cross_entropy_parts_gradient = cpu_detail::cross_entropy_parts_gradient,

@@ -20,6 +20,28 @@ inline void row_maximum(const execution&, view logits, view maximum) {
   });
 }
 
+inline void argmax(const execution&, view x, view places) {
+  visit_float("argmax", x.type, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    using S = statistic<T>;
+    const index n = x.columns();
+    for (index r = 0; r < x.rows(); ++r) {
+      const T* row = x.as<const T>() + r * n;
+      std::int64_t best = -1;
+      S largest = 0;
+      for (index i = 0; i < n; ++i) {
+        const S value = convert<S>(row[i]);
+        if (std::isnan(value)) {
+          best = -1;
+          break;
+        }
+        if (best < 0 || value > largest) best = i, largest = value;
+      }
+      places.as<std::int64_t>()[r] = best >= 0 && std::isfinite(largest) ? best : -1;
+    }
+  });
+}
+
 inline void cross_entropy_parts(const execution& ex, view logits, view maximum, view labels, std::int64_t first,
                                 std::int64_t vocabulary, view parts) {
   visit_float("cross_entropy_parts", logits.type, [&](auto tag) {

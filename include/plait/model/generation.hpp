@@ -39,6 +39,19 @@ inline batch left_padded(const std::vector<token_list>& rows) {
 }
 
 namespace detail {
+/// Of each row of logits [B, 1, V] the most probable token, chosen where the logits are; -1 where they are not finite.
+inline token_list most_probable(context& c, const array& logits) {
+  token_list ids(static_cast<std::size_t>(logits.local.extent[0]));
+  const std::shared_ptr<buffer> memory = c.allocate(ids.size() * sizeof(std::int64_t));
+  view places;
+  places.data = memory->data();
+  places.type = dtype::i64;
+  places.rank = 1;
+  places.extent[0] = logits.local.extent[0];
+  c.ops->argmax(c.exec, logits.local, places);
+  c.ops->copy(c.exec, ids.data(), memory->data(), places.bytes());
+  return ids;
+}
 /// A whole array as float32 on the host.
 inline std::vector<float> on_host(context& c, const array& a) {
   std::vector<float> values(static_cast<std::size_t>(a.local.size()));
@@ -68,15 +81,16 @@ inline std::vector<token_list> generate(context& c, any_model& model, const std:
   }();
   for (std::int64_t n = 0; n < o.new_tokens; ++n) {
     c.ops->clear_faults(c.exec);
-    const array logits = o.cache ? model.next_logits(c, next, cache) : model.run(c, next, nullptr, false, true).logits;
+    const array logits = o.cache ? model.next_logits(c, next, cache) : runtime::last_position(c, model.run(c, next, nullptr, false, true).logits);
     read_faults(c);
-    const std::vector<float> values = detail::on_host(c, logits);
-    const std::size_t positions = static_cast<std::size_t>(logits.local.extent[1]), vocabulary = static_cast<std::size_t>(logits.local.extent[2]);
+    const bool greedy = o.sampling.temperature <= 0;
+    const token_list best = greedy ? detail::most_probable(c, logits) : token_list{};
+    const std::vector<float> values = greedy ? std::vector<float>{} : detail::on_host(c, logits);
+    const std::size_t vocabulary = static_cast<std::size_t>(logits.local.extent[2]);
     bool any = false;
     for (std::size_t r = 0; r < rows.size(); ++r) {
       if (done[r]) continue;
-      const std::span<const float> last(values.data() + ((r + 1) * positions - 1) * vocabulary, vocabulary);
-      const std::int64_t id = sample_token(last, o.sampling, o.first_row + r, rows[r].size());
+      const std::int64_t id = greedy ? best[r] : sample_token(std::span(values).subspan(r * vocabulary, vocabulary), o.sampling, o.first_row + r, rows[r].size());
       if (id < 0) throw numeric_fault("plait: the logits of row " + std::to_string(o.first_row + r) + " are not finite");
       rows[r].push_back(id);
       added[r].push_back(id);

@@ -90,9 +90,11 @@ struct backend {
   // attention ------------------------------------------------------------------------------------------------------
   /// x, y: [B,S,heads,d]; cosine, sine: statistics [B,S,n], 2 n <= d. Turns the pairs that the form names; inverse: the other way.
   void (*rope)(const execution&, view x, view cosine, view sine, rotary_form, bool inverse, view y);
-  /// q [B,Sq,Hq,d], k [B,Skv,Hkv,d], v [B,Skv,Hkv,d'], Hq a multiple of Hkv, out [B,Sq,Hq,d']. Query i stands at key position i + Skv - Sq and
-  /// sees keys [segment_start[b, that position], that position]; segment_start is i32 [B,Skv]. lse: statistics [B,Hq,Sq].
-  void (*attention)(const execution&, view q, view k, view v, view segment_start, double scale, view out, view lse);
+  /// q [B,Sq,Hq,d], k [B,Skv,Hkv,d], v [B,Skv,Hkv,d'], Hq a multiple of Hkv, out [B,Sq,Hq,d']. The first `keys` of the Skv positions are
+  /// there (a cache has room for more, which is not read). Query i stands at position i + keys - Sq and sees keys
+  /// [segment_start[b, that position], that position]; segment_start is i32 [B,Skv]. lse: statistics [B,Hq,Sq].
+  void (*attention)(const execution&, view q, view k, view v, view segment_start, std::int64_t keys, double scale, view out, view lse);
+  /// For keys == Skv.
   void (*attention_gradient)(const execution&, view q, view k, view v, view segment_start, double scale, view out, view lse,
                              view dout, view dq, view dk, view dv);
   /// One logit a head more in attention's softmax, that no value goes with: out and lse, as attention gave them, become those with it.
@@ -158,6 +160,10 @@ struct backend {
   /// row has a gradient.
   void (*balance)(const execution&, view statistics, double factor, view loss);
   void (*balance_gradient)(const execution&, view statistics, double factor, view dloss, view dstatistics);
+
+  /// x [R,n] of at most 2^32 - 1 columns -> places i64 [R]: of each row's largest element, of equal ones the first; -1 if an element is NaN or
+  /// the largest is not finite.
+  void (*argmax)(const execution&, view x, view places);
 
   // loss: logits [R,V'] are columns [first, first + V') of the vocabulary; labels i64 [R], -100 = ignored --------------
   void (*row_maximum)(const execution&, view logits, view maximum);                                 // statistics [R]

@@ -42,7 +42,7 @@ inline array attention(context& c, const array& q, const array& k, const array& 
   array y = make_array(c, q.type(), q.rank(), with_width(q.local.extent, v).data(), with_width(q.global, v).data(), layout);
   const std::int64_t rows[3] = {q.local.extent[0], q.local.extent[2], q.local.extent[1]};
   array lse = make_array(c, statistic_of(q.type()), 3, rows, rows, layout);
-  c.ops->attention(c.exec, q.local, k.local, v.local, segment_start.local, scale, y.local, lse.local);
+  c.ops->attention(c.exec, q.local, k.local, v.local, segment_start.local, k.local.extent[1], scale, y.local, lse.local);
   if (sinks != nullptr) c.ops->attention_sinks(c.exec, sinks->now(), y.local, lse.local);
   const array sink = sinks != nullptr ? *sinks : array{};
   if (!wants_gradient(c, q) && !wants_gradient(c, k) && !wants_gradient(c, v) && !wants_gradient(c, sink)) return y;

@@ -9,15 +9,6 @@ namespace plait::inline v0_1::runtime {
 struct growing_sequence {
   array all{};  // local [B, capacity, ...]
   std::int64_t capacity = 0, length = 0;
-
-  /// Row b as [1, length, ...].
-  view row(std::int64_t b) const {
-    view v = all.local;
-    v.extent[0] = v.extent[1] = 1;
-    v.data = static_cast<char*>(v.data) + static_cast<std::size_t>(b * capacity) * v.bytes();
-    v.extent[1] = length;
-    return v;
-  }
 };
 
 /// Puts the positions of y [B, S, ...] after those that are there.
@@ -41,24 +32,20 @@ inline void append(context& c, growing_sequence& to, const array& y) {
   to.length += count;
 }
 
-/// Queries [B, Sq, heads, d] at the last Sq of the positions cached. Row by row, since the backend takes contiguous keys.
+/// Queries [B, Sq, heads, d] at the last Sq of the positions cached.
 inline array attention(context& c, const array& q, const growing_sequence& k, const growing_sequence& v, const growing_sequence& segment_start,
                        double scale, const array* sinks, const layout_value& layout) {
   if (wants_gradient(c, q)) throw std::logic_error("plait: attention over a cache has no backward; call it without a tape");
   if (k.length != v.length || k.length != segment_start.length || k.length < q.local.extent[1])
     throw std::logic_error("plait: attention over a cache: keys, values and segments of all positions, the queries' own too, are appended first");
+  if (k.capacity != v.capacity || k.capacity != segment_start.capacity)
+    throw std::logic_error("plait: attention over a cache: keys, values and segments have room for the same positions");
   array y = make_array(c, q.type(), q.rank(), with_width(q.local.extent, v.all).data(), with_width(q.global, v.all).data(), layout);
   array lse;
-  const std::int64_t one_row[3] = {1, q.local.extent[2], q.local.extent[1]};
-  if (sinks != nullptr) lse = make_array(c, statistic_of(q.type()), 3, one_row, one_row, layout);
-  view from = q.local, to = y.local;
-  from.extent[0] = to.extent[0] = 1;
-  for (std::int64_t b = 0; b < q.local.extent[0]; ++b) {
-    from.data = static_cast<char*>(q.local.data) + static_cast<std::size_t>(b) * from.bytes();
-    to.data = static_cast<char*>(y.local.data) + static_cast<std::size_t>(b) * to.bytes();
-    c.ops->attention(c.exec, from, k.row(b), v.row(b), segment_start.row(b), scale, to, lse.local);
-    if (sinks != nullptr) c.ops->attention_sinks(c.exec, sinks->now(), to, lse.local);
-  }
+  const std::int64_t rows[3] = {q.local.extent[0], q.local.extent[2], q.local.extent[1]};
+  if (sinks != nullptr) lse = make_array(c, statistic_of(q.type()), 3, rows, rows, layout);
+  c.ops->attention(c.exec, q.local, k.all.local, v.all.local, segment_start.all.local, k.length, scale, y.local, lse.local);
+  if (sinks != nullptr) c.ops->attention_sinks(c.exec, sinks->now(), y.local, lse.local);
   return y;
 }
 

@@ -8,7 +8,8 @@
 namespace plait::inline v0_1::kernels {
 
 struct tensor_extent {
-  std::uint64_t inner, middle, outer;  // contiguous, innermost first
+  std::uint64_t inner, middle, outer;  // innermost first
+  std::uint64_t room = 0;              // elements of the middle dim that memory has a place for; 0: as many as it has
 };
 
 inline decltype(&cuTensorMapEncodeTiled) tensor_map_encoder() {
@@ -28,7 +29,7 @@ inline bool encode_tensor_map(CUtensorMap& map, CUtensorMapDataType type, std::u
   const auto encode = tensor_map_encoder();
   if (encode == nullptr) return false;
   const cuuint64_t sizes[3] = {extent.inner, extent.middle, extent.outer};
-  const cuuint64_t strides[2] = {extent.inner * element_bytes, extent.inner * extent.middle * element_bytes};
+  const cuuint64_t strides[2] = {extent.inner * element_bytes, extent.inner * (extent.room > 0 ? extent.room : extent.middle) * element_bytes};
   const cuuint32_t box[3] = {box_inner, box_middle, 1};
   const cuuint32_t step[3] = {1, 1, 1};
   return encode(&map, type, 3, const_cast<void*>(pointer), sizes, strides, box, step, CU_TENSOR_MAP_INTERLEAVE_NONE,

@@ -43,6 +43,20 @@ double split_loss(const tensor& logits, tensor& labels, i64 cut, double factor, 
 
 }  // namespace
 
+TEST_CASE("cpu argmax: the first of equal elements, none of a row that is not finite") {
+  for (const dtype type : float_types) {
+    tensor x(type, {6, 3}), places(dtype::i64, {6});
+    const double rows[6][3] = {{1, 3, 2}, {-1, -1, -4}, {NAN, 5, 9}, {1, NAN, 0}, {-INFINITY, -INFINITY, -INFINITY}, {0, INFINITY, 1}};
+    for (i64 i = 0; i < 18; ++i) x.set(i, rows[i / 3][i % 3]);
+    cpu.argmax(plain, x.v(), places.v());
+    const i64 want[6] = {1, 0, -1, -1, -1, -1};
+    for (i64 r = 0; r < 6; ++r) CHECK(static_cast<i64>(places[r]) == want[r]);
+    tensor none(type, {2, 0});
+    cpu.argmax(plain, none.v(), places.v());
+    CHECK(places[0] == -1);
+  }
+}
+
 TEST_CASE("cpu cross entropy: value, split anywhere, with ignored rows") {
   const i64 R = 6, V = 2100;
   tensor labels = of<int>(dtype::i64, {R}, {0, 2099, -100, 1000, 1, 7});

@@ -5,18 +5,18 @@
 namespace plait::inline v0_1::cuda {
 
 struct attention_shape {
-  index batch, queries, keys, heads, key_heads, group;
+  index batch, queries, keys, room, heads, key_heads, group;  // room: for so many keys there is memory
   int width, value_width;  // of queries and keys, of values and the output
 
-  attention_shape(const view& q, const view& k, const view& v)
-      : batch(q.extent[0]), queries(q.extent[1]), keys(k.extent[1]), heads(q.extent[2]), key_heads(k.extent[2]),
+  attention_shape(const view& q, const view& k, const view& v, index present)
+      : batch(q.extent[0]), queries(q.extent[1]), keys(present), room(k.extent[1]), heads(q.extent[2]), key_heads(k.extent[2]),
         group(key_heads > 0 ? heads / key_heads : 1), width(static_cast<int>(q.extent[3])), value_width(static_cast<int>(v.extent[3])) {}
   __device__ index q_at(index b, index i, index h) const { return ((b * queries + i) * heads + h) * width; }
-  __device__ index k_at(index b, index j, index h) const { return ((b * keys + j) * key_heads + h) * width; }
+  __device__ index k_at(index b, index j, index h) const { return ((b * room + j) * key_heads + h) * width; }
   __device__ index q_step() const { return heads * width; }
   __device__ index k_step() const { return key_heads * width; }
   __device__ index out_at(index b, index i, index h) const { return ((b * queries + i) * heads + h) * value_width; }
-  __device__ index v_at(index b, index j, index h) const { return ((b * keys + j) * key_heads + h) * value_width; }
+  __device__ index v_at(index b, index j, index h) const { return ((b * room + j) * key_heads + h) * value_width; }
   __device__ index out_step() const { return heads * value_width; }
   __device__ index v_step() const { return key_heads * value_width; }
   /// One block a tile of rows, head and batch row.
@@ -32,7 +32,7 @@ struct key_range {
 __device__ __forceinline__ key_range range_of(const attention_shape& s, const int* segments, index b, index query) {
   const index position = query + s.keys - s.queries;
   if (query >= s.queries || position < 0 || position >= s.keys) return {0, 0};
-  int from = segments != nullptr ? segments[b * s.keys + position] : 0;
+  int from = segments != nullptr ? segments[b * s.room + position] : 0;
   from = from < 0 ? 0 : from;
   const int to = static_cast<int>(position) + 1;
   return from < to ? key_range{from, to} : key_range{0, 0};  // sees nothing
@@ -94,6 +94,10 @@ bool wgmma_attention(queue& on, const attention_shape& s, const view& q, const v
                      const view& out, float* lse);
 bool wgmma_attention_gradient(queue& on, const attention_shape& s, const view& q, const view& k, const view& v, const int* segments,
                               float scale, const gradient_inputs& in, const view& dout, const view& dq, const view& dk, const view& dv);
+
+// bf16, few queries over many keys (attention_few.cu): at most 64 rows of query and head of a group. False where it does not fit.
+bool few_query_attention(queue& on, const attention_shape& s, const view& q, const view& k, const view& v, const int* segments, float scale,
+                         const view& out, float* lse);
 
 // bf16 on the tensor cores (attention_mma.cu), values no wider than keys; false where it does not fit: then the plain kernels serve.
 bool mma_attention(queue& on, const attention_shape& s, const view& q, const view& k, const view& v, const int* segments, float scale,

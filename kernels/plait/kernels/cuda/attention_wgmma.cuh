@@ -145,15 +145,16 @@ inline bool fits(const queue& on, const attention_shape& s, float scale, std::in
     if (x && (x.type != dtype::bf16 || !aligned16(x.as<char>()))) return false;
   return kernels::tensor_map_encoder() != nullptr;
 }
-/// x [B, S, heads, width] in boxes of 64 columns by `rows` positions.
-inline CUtensorMap map_of(const view& x, int rows) {
+/// x [B, S, heads, width] in boxes of 64 columns by `rows` positions; of its S positions only the first `present`.
+inline CUtensorMap map_of(const view& x, int rows, index present) {
   CUtensorMap map{};
   const auto extent = [&](int d) { return static_cast<std::uint64_t>(x.extent[d]); };
-  if (x && !kernels::encode_tensor_map(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, x.data, {extent(2) * extent(3), extent(1), extent(0)}, 64,
+  if (x && !kernels::encode_tensor_map(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, x.data, {extent(2) * extent(3), static_cast<std::uint64_t>(present), extent(0), extent(1)}, 64,
                                        static_cast<std::uint32_t>(rows)))
     throw std::runtime_error("plait: CUDA: attention: a tensor map was refused");
   return map;
 }
+inline CUtensorMap map_of(const view& x, int rows) { return map_of(x, rows, x ? x.extent[1] : 0); }
 /// Calls body with the widths of queries and of values, where there is a kernel for them.
 template <class F>
 bool with_widths(const attention_shape& s, F&& body) {

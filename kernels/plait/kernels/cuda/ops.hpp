@@ -51,7 +51,7 @@ void embedding(const execution&, view ids, view table, std::int64_t first, std::
 void embedding_gradient(const execution&, view ids, view dy, std::int64_t first, view dtable);
 
 // attention.cu
-void attention(const execution&, view q, view k, view v, view segment_start, double scale, view out, view lse);
+void attention(const execution&, view q, view k, view v, view segment_start, std::int64_t keys, double scale, view out, view lse);
 void attention_gradient(const execution&, view q, view k, view v, view segment_start, double scale, view out, view lse, view dout, view dq,
                         view dk, view dv);
 
@@ -82,6 +82,9 @@ void router_statistics(const execution&, view probabilities, view ids, view vali
 void router_statistics_gradient(const execution&, view probabilities, view valid, view dprobability_sum, view dlogits);
 void balance(const execution&, view statistics, double factor, view loss);
 void balance_gradient(const execution&, view statistics, double factor, view dloss, view dstatistics);
+
+// argmax.cu
+void argmax(const execution&, view x, view places);
 
 // loss.cu
 void row_maximum(const execution&, view logits, view maximum);
