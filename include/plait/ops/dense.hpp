@@ -301,27 +301,12 @@ struct styled : Tensor {
 
 namespace detail {
 
-/// Layout of x with the style's axis set to `p`.
-template <class Mesh, class Axis>
-constexpr layout_value with_axis(const layout_value& x, placement_value p) {
-  layout_builder b(x.atoms);
-  constexpr std::uint32_t mask = Mesh::template mask<Axis>;
-  for (int c = 0; c < x.cuts; ++c)
-    if (!(mask >> x.cut[c] & 1u)) b.place(x.cut[c], x.at[x.cut[c]]);
-  for (int a = 0; a < x.atoms; ++a) {
-    if (mask >> a & 1u) {
-      if (Mesh::sizes[a] != 1) b.place(a, p);
-    } else if (!x.at[a].cuts()) {
-      b.place(a, x.at[a]);
-    }
-  }
-  return b.value;
-}
+/// Layout of x with a slot's placement on the style's axis.
 template <class X, class Style, class Slot>
 struct slot_layout {
   static_assert(check::every_axis_is_in_the_mesh<(X::mesh::template mask<typename Style::axis> >> 31) == 0, typename Style::axis, X>::ok);
   static constexpr layout_value value =
-      with_axis<typename X::mesh, typename Style::axis>(X::layout_type::value, Slot::value.resolved(X::rank));
+      with_placement(X::layout_type::value, X::mesh::template mask<typename Style::axis>, Slot::value.resolved(X::rank), X::mesh::sizes);
   static_assert(sizeof(check::a_named_dim_is_there<value.fits_rank(X::rank), Style>) > 0);  // for its own message alone
   static constexpr layout_code code = encode(value.fits_rank(X::rank) ? value : layout_value{value.atoms});
   using type = layout_of_code_t<typename X::mesh, code.places, code.order>;

@@ -63,6 +63,23 @@ constexpr layout_value grad_of(const layout_value& layout, const int* static_siz
   return g;
 }
 
+/// `layout` with `p` on the axes in the mask `axes`, where it cuts inside those that stay. A statically single rank (static_size[a] == 1;
+/// null: none) takes no placement.
+constexpr layout_value with_placement(const layout_value& layout, std::uint32_t axes, placement_value p, const int* static_size = nullptr) {
+  const auto placed = [&](int a) { return (axes >> a & 1u) != 0; };
+  layout_builder b(layout.atoms);
+  for (int c = 0; c < layout.cuts; ++c)
+    if (!placed(layout.cut[c])) b.place(layout.cut[c], layout.at[layout.cut[c]]);
+  for (int a = 0; a < layout.atoms; ++a) {
+    if (placed(a)) {
+      if (static_size == nullptr || static_size[a] != 1) b.place(a, p);
+    } else if (!layout.at[a].cuts()) {
+      b.place(a, layout.at[a]);
+    }
+  }
+  return b.value;
+}
+
 namespace detail {
 
 struct layout_code {

@@ -5,12 +5,7 @@
 namespace plait::inline v0_1 {
 namespace detail {
 
-constexpr layout_value uniform(int atoms, const int* sizes, placement_value p) {
-  layout_builder b(atoms);
-  for (int a = 0; a < atoms; ++a)
-    if (sizes[a] != 1) b.place(a, p);
-  return b.value;
-}
+constexpr layout_value uniform(int atoms, const int* sizes, placement_value p) { return with_placement(layout_value{atoms}, ~0u, p, sizes); }
 constexpr layout_value reduced(layout_value v) {
   for (int a = 0; a < v.atoms; ++a)
     if (v.at[a].kind == placement_kind::partial || v.at[a].kind == placement_kind::partial_max) v.at[a] = Invariant::value;

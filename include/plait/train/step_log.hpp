@@ -16,18 +16,11 @@
 
 namespace plait::inline v0_1::detail {
 
-/// x's layout with a style's axis as the output slot wants it.
-inline layout_value output_layout(const layout_value& x, int rank, const style_value& style) {
-  std::uint32_t mask = 0;
-  for (int i = 0; i < style.atoms; ++i) mask |= 1u << style.atom[i];
-  layout_builder b(x.atoms);
-  for (int c = 0; c < x.cuts; ++c)
-    if (!(mask >> x.cut[c] & 1u)) b.place(x.cut[c], x.at[x.cut[c]]);
-  for (int a = 0; a < x.atoms; ++a) {
-    if (mask >> a & 1u) b.place(a, style.output.resolved(rank));
-    else if (!x.at[a].cuts()) b.place(a, x.at[a]);
-  }
-  return b.value;
+/// x's layout with a style's axis as the output slot wants it. `sizes`: the mesh's static ones.
+inline layout_value output_layout(const layout_value& x, int rank, const style_value& style, const int* sizes) {
+  std::uint32_t axes = 0;
+  for (int i = 0; i < style.atoms; ++i) axes |= 1u << style.atom[i];
+  return with_placement(x, axes, style.output.resolved(rank), sizes);
 }
 
 class step_log {
@@ -149,7 +142,7 @@ class step_log {
   const resolved_parameter& weight(int row, int layer) const { return t_.at(row, layer); }
   flow leave(flow y, int row, int layer) {
     const style_value& style = t_.styles[weight(row, layer).rule];
-    return style.output_moves ? moved(y, output_layout(y.layout, y.rank, style)) : y;
+    return style.output_moves ? moved(y, output_layout(y.layout, y.rank, style, t_.sizes)) : y;
   }
   flow project(flow x, const char* name, int layer) {
     const int row = require(name);

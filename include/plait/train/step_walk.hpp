@@ -145,7 +145,7 @@ class step_walk : step_log {
   layout_value layout_of_values(const flow& h, int l) const {
     const resolved_parameter& v = weight(require("model.layers.*.self_attn.v_proj.weight"), l);
     const layout_value y = fitting(typing::linear(h.layout, h.rank, v.compute), "self_attn.v_proj");
-    return t_.styles[v.rule].output_moves ? output_layout(y, h.rank, t_.styles[v.rule]) : y;
+    return t_.styles[v.rule].output_moves ? output_layout(y, h.rank, t_.styles[v.rule], t_.sizes) : y;
   }
   flow heads(flow x, int symbol) const {
     x.layout = fitting(typing::split_last(x.layout, x.rank), "self_attn");
