@@ -9,14 +9,11 @@
 
 #include "plait/io/model_config.hpp"
 #include "plait/model/batch.hpp"
-#include "plait/model/decoder_cache.hpp"
 #include "plait/model/decoder_output.hpp"
 #include "plait/model/decoder_rows.hpp"
+#include "plait/model/decoder_tables.hpp"
 #include "plait/model/latent_attention.hpp"
-#include "plait/model/local_attention.hpp"
 #include "plait/model/repeated_heads.hpp"
-#include "plait/model/rotary_angles.hpp"
-#include "plait/ops/attention.hpp"
 #include "plait/ops/constant.hpp"
 #include "plait/ops/exchange.hpp"
 #include "plait/ops/expert_bias.hpp"
@@ -59,8 +56,9 @@ class decoder {
     std::optional<partial_statistics> sum;
   };
   struct layer_result : layer_output<stream, partial_statistics> {};  // a name of its own, which is what compilers print
-  using rope_table = tensor<stat, extents<dyn, dyn, dyn>, rows_layout>;
-  using segments_table = tensor<std::int32_t, extents<dyn, dyn>, rows_layout>;
+  struct tables : decoder_tables<rows_layout, stat> {  // likewise
+    using decoder_tables<rows_layout, stat>::decoder_tables;
+  };
 
   decoder(const io::model_config& config, parameter_store& store, decoder_options options = {})
       : config_(&config), store_(&store), options_(options) {}
@@ -77,7 +75,7 @@ class decoder {
       if constexpr (traits::dense_layers) static_cast<void>(&decoder::template dense_mlp<-1>);
       if constexpr (traits::sparse_layers) static_cast<void>(&decoder::template sparse_mlp<-1>);
       if (cache != nullptr) cache->begin(c, config_->layers, scale != nullptr);
-      tables t = make_tables(c, input, cache);
+      const tables t(c, input, *config_, cache);
       stream x = embed_tokens(c, input);
       layer_statistics all;
       for (int l = 0; l < config_->layers; ++l) {
@@ -95,14 +93,6 @@ class decoder {
   }
 
  private:
-  struct tables {
-    rope_table cosine, sine;
-    segments_table segment_start, local_start;  // the latter of layers that attend locally
-    std::optional<rope_table> temperature, zero;  // of layers without a rotary embedding
-    const batch* input;
-    decoder_cache* cache;
-  };
-
   /// A layer's parameter under Rules: Plan, or the plan derived from it with repeated heads.
   template <int Row, int Number = -1, class Rules = Plan>
   auto weight(int layer) const {
@@ -130,30 +120,6 @@ class decoder {
     return T(store_->compute_array(store_->slot(Row, layer)));
   }
 
-  tables make_tables(context& c, const batch& in, decoder_cache* cache) const {
-    const rotary_angles<stat> angles(in, config_->rotated(), config_->rope_theta, config_->rope);
-    const std::int64_t three[3] = {in.rows, in.columns, angles.half}, two[2] = {in.rows, in.columns};
-    tables t;
-    t.cosine = constant<rows_layout, stat, extents<dyn, dyn, dyn>>(c, angles.cosine.data(), three);
-    t.sine = constant<rows_layout, stat, extents<dyn, dyn, dyn>>(c, angles.sine.data(), three);
-    t.segment_start = constant<rows_layout, std::int32_t, extents<dyn, dyn>>(c, in.segment_start.data(), two);
-    t.input = &in;
-    t.cache = cache;
-    if (config_->window > 0 || config_->chunk > 0) {
-      const std::vector<std::int32_t> starts = local_starts(in, cache != nullptr ? cache->length() : 0, *config_);
-      t.local_start = constant<rows_layout, std::int32_t, extents<dyn, dyn>>(c, starts.data(), two);
-      if (cache != nullptr) append(c, sequence_cache<segments_table>(cache->local_start), t.local_start);
-    }
-    if (config_->temperature_scale != 0) {
-      const std::vector<stat> factors = temperatures<stat>(in, config_->head_dim, *config_), nothing(factors.size());
-      const std::int64_t halves[3] = {in.rows, in.columns, config_->head_dim / 2};
-      t.temperature = constant<rows_layout, stat, extents<dyn, dyn, dyn>>(c, factors.data(), halves);
-      t.zero = constant<rows_layout, stat, extents<dyn, dyn, dyn>>(c, nothing.data(), halves);
-    }
-    if (cache != nullptr) append(c, sequence_cache<segments_table>(cache->segment_start), t.segment_start);
-    return t;
-  }
-
   /// The ids without padding, whose row of the embedding is not trained.
   template <class Ids>
   Ids learning_ids(context& c, const batch& in, const Ids& ids) const {
@@ -179,18 +145,6 @@ class decoder {
   template <class X>
   static X times(context& c, const X& x, double factor) {
     return factor == 1 ? x : plait::scale(c, x, factor);
-  }
-
-  /// Attention to this batch alone or, with a cache, to all positions cached and these.
-  template <class Q, class K, class V, class... Sinks>
-  auto attend_to(context& c, const Q& q, const K& k, const V& v, int l, const tables& t, double scale, const Sinks&... sinks) const {
-    const bool local = config_->local(l);
-    if (t.cache == nullptr) return attention(c, q, k, v, local ? t.local_start : t.segment_start, scale, sinks...);
-    const sequence_cache<K> keys(t.cache->keys[static_cast<std::size_t>(l)]);
-    const sequence_cache<V> values(t.cache->values[static_cast<std::size_t>(l)]);
-    append(c, keys, k);
-    append(c, values, v);
-    return attention(c, q, keys, values, sequence_cache<segments_table>(local ? t.cache->local_start : t.cache->segment_start), scale, sinks...);
   }
 
   /// Entered tokens -> [B, S, heads * d] by the row Weight, plus the bias in row Bias if there is one (-1: none).
@@ -244,18 +198,6 @@ class decoder {
     }
   };
 
-  /// The rotary embedding, in layers that have one.
-  template <class Q, class K>
-  void rotate(context& c, Q& q, K& k, int l, const tables& t) const {
-    if (!config_->turns(l)) {
-      if (t.temperature) q = rope(c, q, *t.temperature, *t.zero);
-      return;
-    }
-    const rotary_form form{.interleaved = config_->rotary_pairs};
-    q = rope(c, q, t.cosine, t.sine, form), k = rope(c, k, t.cosine, t.sine, form);
-    if (config_->rotated_norm) q = rms_norm(c, q, config_->rms_epsilon), k = rms_norm(c, k, config_->rms_epsilon);
-  }
-
   /// Entered tokens -> rotated queries and keys, and values.
   template <int Number, class H>
   auto heads_of(context& c, const H& h, int l, const tables& t) {
@@ -272,13 +214,13 @@ class decoder {
     auto v = key_heads<as_queries, Number, v_row, bv>(c, h, l);
     if constexpr (traits::clamps_heads)
       if (const double limit = config_->head_limit; limit > 0) q = clamp(c, q, limit), k = clamp(c, k, limit), v = clamp(c, v, limit);
-    if constexpr (traits::normalises_rotated) rotate(c, q, k, l, t);
+    if constexpr (traits::normalises_rotated) t.rotate(c, q, k, l);
     if constexpr (traits::query_key_norm)
       if (store_->find(nq, l) >= 0) {
         q = normalise(c, q, weight<nq, Number>(l), eps);
         k = normalise(c, k, weight<nk, Number>(l), eps);
       }
-    if constexpr (!traits::normalises_rotated) rotate(c, q, k, l, t);
+    if constexpr (!traits::normalises_rotated) t.rotate(c, q, k, l);
     return attention_heads<decltype(q), decltype(k), std::decay_t<decltype(v)>>{q, k, v};
   }
 
@@ -292,8 +234,8 @@ class decoder {
     }();
     const double scale = config_->attention_scale != 0 ? config_->attention_scale : 1.0 / std::sqrt(static_cast<double>(config_->head_dim));
     const auto a = [&] {
-      if constexpr (traits::sinks >= 0) return attend_to(c, heads.q, heads.k, heads.v, l, t, scale, weight<traits::sinks, Number>(l));
-      else return attend_to(c, heads.q, heads.k, heads.v, l, t, scale);
+      if constexpr (traits::sinks >= 0) return t.attend(c, heads.q, heads.k, heads.v, l, scale, weight<traits::sinks, Number>(l));
+      else return t.attend(c, heads.q, heads.k, heads.v, l, scale);
     }();
     const auto o = projected<Number, row("model.layers.*.self_attn.o_proj.weight"), traits::output_bias>(c, merge_heads(c, a), l);
     return add(c, x, times(c, o, config_->residual_multiplier));
