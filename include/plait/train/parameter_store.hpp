@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "plait/plan/resolve.hpp"
+#include "plait/train/gather_blocks.hpp"
 #include "plait/train/parameter_slot.hpp"
 
 namespace plait::inline v0_1 {
@@ -273,61 +274,8 @@ class parameter_store {
   parameter_slot& of(const gather_group::part& p) { return at(p.slot); }
 
   std::vector<gather_group>& groups_of(const context& c, parameter_unit& u) {
-    if (std::exchange(u.grouped, true)) return u.groups;
-    for (int i : u.slots) {
-      const parameter_slot& s = at(i);
-      if (s.gather_mask == 0) continue;
-      gather_group* group = nullptr;
-      for (gather_group& g : u.groups)
-        if (g.mask == s.gather_mask) group = &g;
-      if (group == nullptr) {
-        group = &u.groups.emplace_back();
-        group->mask = s.gather_mask;
-      }
-      std::int64_t most = 0, in_all = 0;
-      const int members = c.mesh.group_size(s.gather_mask);
-      for (int m = 0; m < members; ++m) {
-        const std::int64_t n = detail::volume(stored_by(c, s, m), s.rank);
-        if (n > most) most = n;
-        in_all += n;
-      }
-      bool follow = in_all == most * members;
-      if (!follow) group->padded = true;
-      for (int m = 0; m < members && follow; ++m) follow = detail::contiguous_at(stored_by(c, s, m), s.compute_held, s.rank, m * most);
-      group->parts.push_back({i, group->block, follow ? most : 0});
-      group->block += most;
-      group->stored += s.storage_local.size();
-      group->whole += s.compute_local.size();
-    }
+    if (!std::exchange(u.grouped, true)) u.groups = detail::gather_groups_of(c, u.slots, slots);
     return u.groups;
-  }
-  /// What member m of the slot's gather stores.
-  static detail::index_sets stored_by(const context& c, const parameter_slot& s, int m) {
-    int coordinate[max_atoms];
-    detail::member_coordinates(c, s.gather_mask, m, coordinate);
-    return detail::holdings(s.storage, s.storage_local, s.global, c.mesh, coordinate);
-  }
-  /// Where member m's part of a slot lies in a buffer of all members' blocks.
-  static char* place(const buffer& blocks, const gather_group& g, const gather_group::part& p, int m, std::size_t element) {
-    return static_cast<char*>(blocks.data()) + static_cast<std::size_t>(m * g.block + p.offset) * element;
-  }
-
-  /// A parameter from all members' blocks, or into them: one copy where their shards follow one another, else one a member.
-  template <bool Into>
-  void copy_parts(context& c, const gather_group& g, const gather_group::part& p, const buffer& blocks, void* whole, std::size_t element) {
-    const parameter_slot& s = of(p);
-    const int members = c.mesh.group_size(g.mask);
-    if (p.stretch > 0) {
-      const std::int64_t all[2] = {members, g.block}, start[2] = {0, p.offset}, rows[2] = {members, p.stretch}, none[2] = {0, 0};
-      if constexpr (Into) c.ops->copy_box(c.exec, blocks.data(), all, start, whole, rows, none, rows, 2, element);
-      else c.ops->copy_box(c.exec, whole, rows, none, blocks.data(), all, start, rows, 2, element);
-      return;
-    }
-    for (int m = 0; m < members; ++m) {
-      const detail::index_sets theirs = stored_by(c, s, m);
-      if constexpr (Into) detail::copy_part(c, theirs, s.compute_held, whole, theirs, place(blocks, g, p, m, element), s.rank, element);
-      else detail::copy_part(c, theirs, theirs, place(blocks, g, p, m, element), s.compute_held, whole, s.rank, element);
-    }
   }
 
   void start(context& c, int unit) {
@@ -346,7 +294,7 @@ class parameter_store {
       for (const gather_group::part& p : g.parts) {
         view to = of(p).storage_local;
         to.type = types.compute;
-        to.data = place(*g.send, g, p, 0, element);
+        to.data = detail::place_in_blocks(*g.send, g, p, 0, element);
         c.ops->cast(c.exec, of(p).master, to);
       }
       any_communicator& group = c.group(g.mask);
@@ -373,7 +321,7 @@ class parameter_store {
         parameter_slot& s = of(p);
         const view v = detail::allocate(c, s.compute_local, s.cell->memory);
         s.cell->data = v.data;
-        copy_parts<false>(c, g, p, *g.receive, v.data, element);
+        detail::copy_parts<false>(c, s, g, p, *g.receive, v.data, element);
       }
       g.send.reset();
       g.receive.reset();
@@ -424,12 +372,12 @@ class parameter_store {
         all.extent[0] = g.block * n;
         c.ops->fill(c.exec, all, 0.0);
       }
-      for (const gather_group::part& p : g.parts) copy_parts<true>(c, g, p, *send, of(p).gradient->local.data, element);
+      for (const gather_group::part& p : g.parts) detail::copy_parts<true>(c, of(p), g, p, *send, of(p).gradient->local.data, element);
       run(c, {collective_kind::reduce_scatter, send->data(), receive->data(), g.block, types.reduce}, g.mask, g.whole * static_cast<std::int64_t>(element));
       for (const gather_group::part& p : g.parts) {
         view part = of(p).storage_local;
         part.type = types.reduce;
-        part.data = place(*receive, g, p, 0, element);
+        part.data = detail::place_in_blocks(*receive, g, p, 0, element);
         c.ops->accumulate(c.exec, part, of(p).accumulated);
       }
     }
