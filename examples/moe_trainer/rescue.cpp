@@ -2,8 +2,6 @@
 
 #include <sys/stat.h>
 
-#include <algorithm>
-#include <cmath>
 #include <optional>
 #include <vector>
 
@@ -26,22 +24,6 @@ std::vector<std::string> places_instead_of(const std::string& folder, const std:
 }
 
 }  // namespace
-
-bool state_is_finite(plait::context& c, const plait::parameter_store& store) {
-  bool finite = true;
-  std::vector<float> values;
-  for (const plait::parameter_slot& s : store.slots)
-    for (const plait::view* part : {&s.master, &s.moment1, &s.moment2}) {
-      if (part->data == nullptr || !finite) continue;
-      plait::view to = *part;
-      to.type = plait::dtype::f32;
-      values.resize(static_cast<std::size_t>(to.size()));
-      to.data = values.data();
-      c.ops->cast(c.exec, *part, to);
-      finite = std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); });
-    }
-  return plait::parameter_store::reduce_scalar(c, finite ? 0.0 : 1.0) == 0;
-}
 
 std::string export_elsewhere(plait::context& c, rank_model& m, const session& s, const std::string& folder, std::int64_t step) {
   for (std::string place : places_instead_of(folder, "moe_trainer-export-of-step-" + std::to_string(step))) {

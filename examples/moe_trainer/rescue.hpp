@@ -7,9 +7,6 @@
 
 namespace trainer {
 
-/// Whether all that a checkpoint would hold is finite, on every rank. Every rank must call it.
-bool state_is_finite(plait::context& c, const plait::parameter_store& store);
-
 /// The run's model beside `folder`, in the working directory, or in the folder for temporary files: in a new folder, which is returned.
 /// Empty: none of them could be written. Every rank must call it.
 std::string export_elsewhere(plait::context& c, rank_model& m, const session& s, const std::string& folder, std::int64_t step);

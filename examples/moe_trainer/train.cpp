@@ -247,7 +247,7 @@ int train(const options& o) {
       if (c.rank == 0) end_line();
       saver.keep_all();
       noted(saver.finish(c));
-      const bool finite = state_is_finite(c, m.store);
+      const bool finite = plait::state_is_finite(c, m.store);
       if (saves && finite && state.step != saved && state.step > begun.step) {
         noted(saver.begin(c, m.store, facts));
         noted(saver.finish(c));

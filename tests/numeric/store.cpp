@@ -8,6 +8,7 @@
 
 #include "plait/ops/dense.hpp"
 #include "plait/ops/recompute.hpp"
+#include "plait/train/finite.hpp"
 #include "plait/train/parameter_store.hpp"
 
 using namespace numeric;
@@ -500,5 +501,35 @@ TEST_CASE("a store holds no more than its use needs") {
       if (use == store_use::inference) CHECK_THROWS_WITH(store.zero_gradients(c), doctest::Contains("for inference has no gradients"));
       else CHECK_NOTHROW(store.zero_gradients(c));
       if (use != store_use::training) CHECK_THROWS_WITH(store.update(c, {}), doctest::Contains("has no moments"));
+    });
+}
+
+TEST_CASE("a number of a run's state that is not finite is found on every rank, in each type, wherever it lies") {
+  for (const dtype type : {dtype::f32, dtype::f64, dtype::bf16})
+    run_ranks(mesh_of({2, 1, 1}), test_backend(), [&](context& c) {
+      parameter_store store;
+      store.types.master = store.types.moment = type;
+      store.set_rows(1, 0);
+      store.add_unit("unit", -1, gathered::keep);
+      parameter_slot s;
+      s.name = "w";
+      s.row = 0;
+      s.rank = 2;
+      s.global[0] = 4;
+      s.global[1] = 1'100'000;  // more than one piece
+      s.compute = layout_of({R, R, I});
+      s.storage = layout_of({S(0), R, I});
+      store.add(c, s);
+      parameter_slot& w = store.slots[0];
+      CHECK(state_is_finite(c, store));
+      for (view* part : {&w.master, &w.moment1, &w.moment2})
+        for (const auto& [wrong, where] : {std::pair{std::numeric_limits<double>::infinity(), part->size() - 1}, {-std::numeric_limits<double>::infinity(), i64{0}},
+                                           {std::numeric_limits<double>::quiet_NaN(), part->size() - 1}})
+          for (const int rank : {0, 1}) {
+            if (c.rank == rank) set_element(*part, where, wrong);
+            CHECK(!state_is_finite(c, store));
+            if (c.rank == rank) set_element(*part, where, -3.0);
+            CHECK(state_is_finite(c, store));
+          }
     });
 }

@@ -11,6 +11,7 @@
 
 #include "plait/io/checkpoint_store.hpp"
 #include "plait/train/checkpoint_files.hpp"
+#include "plait/train/finite.hpp"
 #include "plait/train/gather_texts.hpp"
 #include "plait/train/write_blocks.hpp"
 #include "plait/version.hpp"
@@ -204,7 +205,7 @@ class checkpoint_saver {
           detail::rows_of_box(shapes_[slot], t.part, size_of(t.kept.type), state_[slot * role_count + static_cast<std::size_t>(t.kept.role)].data(),
                               [&](const char* data, std::size_t bytes) {
                                 out.write(data, bytes);
-                                finite = finite && (!weight || detail::all_finite(t.kept.type, data, bytes));
+                                finite = finite && (!weight || all_finite(t.kept.type, data, bytes));
                               });
         }
         out.finish();

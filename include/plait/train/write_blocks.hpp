@@ -1,7 +1,6 @@
 #pragma once
 // What the writing of a checkpoint is made of: a file in blocks with a digest each, and the boxes of a shard in the order of the file.
 #include <cstdint>
-#include <cstring>
 #include <string>
 #include <vector>
 
@@ -43,20 +42,6 @@ class block_writer {
   std::vector<char> buffer_;
   std::vector<io::digest> blocks_;
 };
-
-/// Whether none of these floating-point numbers is infinite or NaN.
-inline bool all_finite(dtype type, const char* data, std::size_t bytes) {
-  const auto check = [&]<class Word>(Word exponent) {
-    for (std::size_t at = 0; at + sizeof(Word) <= bytes; at += sizeof(Word)) {
-      Word word;
-      std::memcpy(&word, data + at, sizeof word);
-      if ((word & exponent) == exponent) return false;
-    }
-    return true;
-  };
-  if (type == dtype::f64) return check(std::uint64_t{0x7ff} << 52);
-  return type == dtype::bf16 ? check(std::uint16_t{0x7f80}) : check(std::uint32_t{0x7f800000});
-}
 
 /// Hands the rows of a box of a row-major shard to `sink`, in order.
 template <class Sink>
