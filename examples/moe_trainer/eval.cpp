@@ -1,4 +1,4 @@
-#include <unistd.h>
+#include <fmt/format.h>
 
 #include <chrono>
 #include <cmath>
@@ -7,31 +7,29 @@
 #include "export.hpp"
 #include "plait/io/json_lines.hpp"
 #include "session.hpp"
+#include "terminal.hpp"
 
 namespace trainer {
 namespace {
 
 constexpr std::int64_t tokens_at_once = 4096;  // of a rank: enough to keep it busy, few enough for the logits of a large vocabulary
 
-/// How far a long evaluation is, on stderr: a line that rewrites itself on a terminal, otherwise one now and then.
+/// How far a long evaluation is, on stderr: often on a terminal, otherwise now and then.
 class progress {
  public:
-  progress(bool speaks, std::int64_t rows) : speaks_(speaks), terminal_(::isatty(2) != 0), rows_(rows) {}
+  progress(bool speaks, std::int64_t rows) : speaks_(speaks), rows_(rows) {}
+  ~progress() { line_.erase(); }
   void at(std::int64_t row) {
     const auto now = std::chrono::steady_clock::now();
-    if (!speaks_ || row == 0 || now - said_ < (terminal_ ? std::chrono::milliseconds(200) : std::chrono::seconds(30))) return;
+    if (!speaks_ || row == 0 || now - said_ < (line_.rewrites() ? std::chrono::milliseconds(200) : std::chrono::seconds(30))) return;
     said_ = now;
     const double seconds = std::chrono::duration<double>(now - begun_).count();
-    std::fprintf(stderr, "%smoe_trainer: row %lld of %lld, about %.0f s to go%s", terminal_ ? "\r\033[K" : "", static_cast<long long>(row),
-                 static_cast<long long>(rows_), seconds * static_cast<double>(rows_ - row) / static_cast<double>(row), terminal_ ? "" : "\n");
-    open_ = terminal_;
-  }
-  ~progress() {
-    if (open_) std::fputs("\r\033[K", stderr);
+    line_.show(fmt::format("moe_trainer: row {} of {}, about {:.0f} s to go", row, rows_, seconds * static_cast<double>(rows_ - row) / static_cast<double>(row)));
   }
 
  private:
-  bool speaks_, terminal_, open_ = false;
+  status_line line_{stderr};
+  bool speaks_;
   std::int64_t rows_;
   std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now(), said_ = begun_;
 };

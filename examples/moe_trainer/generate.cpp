@@ -1,5 +1,3 @@
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -8,6 +6,7 @@
 #include "plait/io/json_lines.hpp"
 #include "plait/model/generation.hpp"
 #include "session.hpp"
+#include "terminal.hpp"
 #include "text.hpp"
 
 namespace trainer {
@@ -71,7 +70,7 @@ class printer {
  public:
   printer(const plait::io::tokenizer& tokenizer, const prompts& p, std::size_t first, std::size_t last, std::int64_t new_tokens,
           const token_list& stop_ids)
-      : new_tokens_(new_tokens), stop_ids_(stop_ids), terminal_(::isatty(1) != 0) {
+      : new_tokens_(new_tokens), stop_ids_(stop_ids), terminal_(is_terminal(stdout)) {
     for (std::size_t i = first; i < last; ++i) rows_.push_back({p.texts[i], after(tokenizer, p.ids[i]), 0, new_tokens == 0});
     advance();
   }

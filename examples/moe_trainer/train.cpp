@@ -1,6 +1,4 @@
 #include <fmt/format.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -16,6 +14,7 @@
 #include "processes.hpp"
 #include "rescue.hpp"
 #include "step_rows.hpp"
+#include "terminal.hpp"
 
 namespace trainer {
 namespace {
@@ -59,28 +58,13 @@ void print_plan(const session& s, const plait::parameter_store& store) {
       o.mesh.size[0] * o.mesh.size[1], o.mesh.size[0], o.mesh.size[1], o.mesh.size[2], ranks_text(o), name_of(o.dtype));
 }
 
-/// Whether the terminal's last line is a progress line that the next one replaces; rank 0 alone asks.
-bool line_is_open = false;
-void end_line() {
-  if (std::exchange(line_is_open, false)) say(stdout, "\n");
-  std::fflush(stdout);
-}
-
-/// A progress line that rewrites itself on a terminal, plain lines otherwise.
-void print_step(std::int64_t step, std::int64_t steps, const plait::step_result& r, double seconds, double communicating) {
-  const expert_load load = load_of(r.expert_choices);
-  const bool terminal = ::isatty(1) != 0;
-  std::string line = fmt::format("step {:>{}}/{}  loss {:.4f}  grad norm {:.3f}  {:>8.0f} tok/s  compute {:.0f} ms  communication {:.0f} ms",
+std::string step_text(std::int64_t step, std::int64_t steps, const plait::step_result& r, double seconds, double communicating) {
+  std::string text = fmt::format("step {:>{}}/{}  loss {:.4f}  grad norm {:.3f}  {:>8.0f} tok/s  compute {:.0f} ms  communication {:.0f} ms",
                                  step, fmt::formatted_size("{}", steps), steps, r.loss, r.gradient_norm,
                                  static_cast<double>(r.tokens) / seconds, 1e3 * (seconds - communicating), 1e3 * communicating);
-  if (!r.expert_choices.empty()) line += fmt::format("  experts max/mean {:.2f}, idle {}", load.max_over_mean, load.idle);
-  winsize window {};
-  if (terminal && ::ioctl(1, TIOCGWINSZ, &window) == 0 && window.ws_col > 1) line.resize(std::min<std::size_t>(line.size(), window.ws_col - 1u));
-  if (terminal) say(stdout, "\r\033[K{}", line);
-  else say(stdout, "{}\n", line);
-  line_is_open = terminal;
-  if (step == steps) end_line();
-  std::fflush(stdout);
+  if (r.expert_choices.empty()) return text;
+  const expert_load load = load_of(r.expert_choices);
+  return text + fmt::format("  experts max/mean {:.2f}, idle {}", load.max_over_mean, load.idle);
 }
 
 /// Set by a signal: the step that runs is finished, a checkpoint is saved, the program ends.
@@ -160,13 +144,13 @@ struct save_tally {
   std::string in;  // where the last one is
 };
 
-void report(const options& o, const std::optional<plait::save_outcome>& outcome, save_tally& tally) {
+void report(const options& o, const std::optional<plait::save_outcome>& outcome, save_tally& tally, status_line& steps) {
   if (!outcome) return;
   if (!o.leads()) {
     ++(outcome->error.empty() ? tally.saved : tally.failed);
     return;
   }
-  end_line();
+  steps.end();
   if (outcome->error.empty()) {
     ++tally.saved;
     say(stdout, "saved step {} to {} ({:.1f} MB, {:.2f} s)\n", outcome->step, o.save_to, static_cast<double>(outcome->bytes) / 1e6, outcome->seconds);
@@ -216,6 +200,7 @@ int train(const options& o) {
   save_tally tally;
   bool stopped = false;
   std::string not_exported;
+  status_line steps(stdout);  // rank 0's; ended before an error has a line of its own
 
   const auto body = [&](plait::context& c, rank_model& m) {
     if (c.rank == 0) {
@@ -232,7 +217,7 @@ int train(const options& o) {
     std::string saved_in = s.resumes() ? s.saved->path : "";
     const auto noted = [&](const std::optional<plait::save_outcome>& outcome) {
       if (outcome && outcome->error.empty()) saved = outcome->step, saved_in = o.save_to + "/" + plait::io::step_folder_name(saved);
-      if (s.keeps(c)) report(o, outcome, tally);
+      if (s.keeps(c)) report(o, outcome, tally, steps);
     };
     // What the run has come to is on no disk, though it should be.
     const auto save_anywhere = [&] {
@@ -244,7 +229,7 @@ int train(const options& o) {
       std::string why;
       for (const std::string& text : plait::gather_texts(c, what))
         if (why.empty() || text.find("another rank") == text.npos) why = text;
-      if (c.rank == 0) end_line();
+      if (c.rank == 0) steps.end();
       saver.keep_all();
       noted(saver.finish(c));
       const bool finite = plait::state_is_finite(c, m.store);
@@ -283,7 +268,8 @@ int train(const options& o) {
       state.tokens_seen += r.tokens;
       if (c.rank == 0) {
         const double seconds = std::chrono::duration<double>(clock::now() - before).count();
-        print_step(state.step, o.steps, r, seconds, c.seconds_communicating);
+        steps.show(step_text(state.step, o.steps, r, seconds, c.seconds_communicating));
+        if (state.step == o.steps) steps.end();
         if (log != nullptr) {
           const expert_load load = load_of(r.expert_choices);
           plait::io::json_line row;
@@ -296,7 +282,7 @@ int train(const options& o) {
           const bool was_good = std::ferror(log) == 0;
           std::fprintf(log, "%s\n", row.text().c_str());
           if ((std::fflush(log) != 0 || std::ferror(log) != 0) && was_good) {
-            end_line();
+            steps.end();
             say(stderr, "moe_trainer: --log {}: could not be written from step {} on; training goes on\n", o.log, state.step);
           }
         }
@@ -335,10 +321,9 @@ int train(const options& o) {
   try {
     on_every_rank(s, body);
   } catch (...) {
-    end_line();  // the error has a line of its own
     writing_after_failure = true;
     for (int r = o.mesh.ranks(); r-- > 0;)
-      if (auto& saver = savers[static_cast<std::size_t>(r)]) report(o, saver->finish_alone(r, o.mesh.ranks(), o.world != nullptr ? 10 : 0), tally);
+      if (auto& saver = savers[static_cast<std::size_t>(r)]) report(o, saver->finish_alone(r, o.mesh.ranks(), o.world != nullptr ? 10 : 0), tally, steps);
     throw;
   }
   const bool log_failed = log != nullptr && (std::ferror(log) != 0) + (std::fclose(log) != 0) > 0;

@@ -2,14 +2,19 @@
 
 Usage: contracts.py [PART ...]   (default: all; the parts are the functions below)
 """
+import fcntl
 import json
 import math
 import os
+import pty
 import random
 import shutil
+import struct
+import subprocess
 import sys
+import termios
 
-from lib_trainer import ORACLES, PLANS, SMALL, Report, Safetensors, difference, last_json, run, scratch, write_safetensors
+from lib_trainer import BACKEND, ORACLES, PLANS, SMALL, TRAINER, Report, Safetensors, difference, last_json, run, scratch, write_safetensors
 
 report = Report()
 
@@ -67,7 +72,6 @@ def repeatable():
 def rounded_to_bf16(source, target):
     """A copy of a model whose weights are bf16 numbers, kept as float32."""
     import array
-    import struct
     shutil.copytree(source, target)
     path = os.path.join(target, "model.safetensors")
     model = Safetensors(path)
@@ -79,7 +83,6 @@ def rounded_to_bf16(source, target):
         tensors[name] = ("F32", model.shape(name), array.array("f", words.tobytes()))
     os.chmod(path, 0o644)
     write_safetensors(path, tensors)
-    del struct
 
 
 def precision():
@@ -226,7 +229,58 @@ def even_storage():
     print("shares compared", flush=True)
 
 
-parts = [repeatable, precision, narrow_states, recomputation, accumulation, odd_shapes, fresh_weights, export_and_import, even_storage]
+def on_terminal(stream, columns, *args):
+    """(exit code, text): what a run writes to stdout or stderr where that is a terminal of so many columns (0: one that does not say)."""
+    control, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, stream: terminal}
+    process = subprocess.Popen([TRAINER, *map(str, args), "--backend", BACKEND], stdin=subprocess.DEVNULL, **streams)
+    os.close(terminal)
+    seen = b""
+    while True:
+        try:
+            part = os.read(control, 65536)
+        except OSError:  # how Linux says that the other end is closed
+            break
+        if not part:
+            break
+        seen += part
+    os.close(control)
+    return process.wait(timeout=120), seen.decode()
+
+
+def status_lines():
+    """Progress rewrites one line of a terminal and never spills over it; no terminal, no escape sequences."""
+    erase = "\r\033[K"
+    train = ["train", "--model", folder("mixtral"), "--tokens", tokens_of("mixtral"), "--steps", 3]
+    with scratch() as d:
+        for columns in (0, 40, 200):
+            for flags in ([], ["--mesh", "fsdp=2,tp=2"], ["--save", os.path.join(d, f"save{columns}"), "--save-every", 2, "--save-wait"]):
+                code, seen = on_terminal("stdout", columns, *train, *flags)
+                lines = [part.split("\r\n")[0] for part in seen.split(erase)[1:]]
+                report.check(code == 0 and [line[:8] for line in lines] == [f"step {i}/3" for i in (1, 2, 3)], f"{columns} columns {flags}: {seen!r}")
+                report.check(max(map(len, lines)) <= (columns or 80) - 1, f"{columns} columns {flags}: {lines}")
+                report.check(columns < 200 or all("idle" in line for line in lines), f"{columns} columns {flags}: cut off: {lines}")
+                said = [line for line in seen.split("\r\n") if line.startswith("saved step ")]
+                report.check(seen.endswith("\r\n") and len(said) == (2 if "--save" in flags else 0), f"what follows a line that is open: {seen!r}")
+        code, seen = on_terminal("stdout", 40, *train, "--lr", 1e30)
+        report.check(code == 1 and seen.endswith("\r\n"), f"a run that fails leaves its line open: {seen!r}")
+        text = os.path.join(d, "text")
+        with open(text, "w") as f:
+            f.write("ONE AND TWO AND 3 " * 20000)
+        evaluate = ["eval", "--model", folder("mixtral"), "--tokens", text, "--seq", 16]
+        if not SMALL:
+            code, seen = on_terminal("stderr", 40, *evaluate)
+            lines = seen.split(erase)[1:]
+            report.check(code == 0 and len(lines) > 1 and lines[-1] == "", f"eval leaves its line: {seen!r}")
+            report.check(all(line.startswith("moe_trainer: row ") and len(line) <= 39 for line in lines[:-1]), f"{lines}")
+        for args in (train, evaluate):
+            out, err = run(*args)
+            report.check("\033" not in out + err and "\r" not in out + err, f"escape sequences without a terminal: {out!r} {err!r}")
+    print("lines on terminals read", flush=True)
+
+
+parts = [status_lines, repeatable, precision, narrow_states, recomputation, accumulation, odd_shapes, fresh_weights, export_and_import, even_storage]
 for part in parts:
     if not sys.argv[1:] or part.__name__ in sys.argv[1:]:
         part()
