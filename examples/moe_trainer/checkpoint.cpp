@@ -142,9 +142,9 @@ int merge(const options& o, const std::string& path, const std::string& out) {
   io::require_model(c, config, false);
   const io::element stored = c.m.tensors.front().type;
   const plait::dtype type = stored == io::element::bf16 ? plait::dtype::bf16 : plait::dtype::f32;
-  if (const std::string problem = room_problem(out, config, type, o.export_shard_bytes); !problem.empty())
-    throw usage_error("checkpoint merge " + out + ": " + problem);
-  write_model_folder(out, config, type, o.export_shard_bytes, companions, true, [&](const std::string& name, plait::dtype as) {
+  const folder_plan plan(config, type, o.export_shard_bytes);
+  if (const std::string problem = room_problem(out, plan); !problem.empty()) throw usage_error("checkpoint merge " + out + ": " + problem);
+  write_model_folder(out, plan, companions, true, [&](const std::string& name, plait::dtype as) {
     const io::stored_tensor* const t = c.find(io::tensor_role::parameter, name);
     if (t == nullptr) throw io::input_error(c.path, "", "parameter " + name + " is missing");
     io::tensor_box box;

@@ -3,14 +3,13 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <map>
 #include <set>
 
 #include "plait/io/json_lines.hpp"
-#include "plait/io/load_tensors.hpp"
-#include "plait/io/write_safetensors.hpp"
 #include "plait/train/gather_texts.hpp"
 
 namespace trainer {
@@ -43,18 +42,34 @@ void remove_other_weights(const std::string& folder, const std::set<std::string>
       plait::io::writes().remove_file((folder + "/" + name).c_str());
 }
 
-plait::dtype type_of(const plait::io::tensor_write& w, plait::dtype type) { return w.trained ? type : plait::dtype::f32; }
-plait::io::tensor_header header_of(const plait::io::tensor_write& w, plait::dtype type) {
-  return {w.name, plait::io::element_of(type_of(w, type)), w.shape};
-}
-
 }  // namespace
 
-std::string room_problem(const std::string& folder, const plait::io::model_config& config, plait::dtype type, std::uint64_t file_bytes) {
-  std::uint64_t bytes = 0, replaced = 0;
-  for (const plait::io::tensor_write& w : plait::io::export_tensors(config)) bytes += header_of(w, type).bytes();
+plait::dtype folder_plan::type_of(const plait::io::tensor_write& w) const { return w.trained ? type : plait::dtype::f32; }
+plait::io::tensor_header folder_plan::header_of(const plait::io::tensor_write& w) const { return {w.name, plait::io::element_of(type_of(w)), w.shape}; }
+
+folder_plan::folder_plan(const plait::io::model_config& of, plait::dtype as, std::uint64_t file_bytes)
+    : config(of), type(as), tensors(plait::io::export_tensors(of)), files(1) {
+  // Files are filled in the order of names, so a layer's tensors lie together and only few whole tensors are held at a time.
+  std::sort(tensors.begin(), tensors.end(), [](const plait::io::tensor_write& a, const plait::io::tensor_write& b) { return a.name < b.name; });
+  std::uint64_t in_file = 0;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const std::uint64_t size = header_of(tensors[i]).bytes();
+    if (in_file > 0 && in_file + size > file_bytes) files.emplace_back(), in_file = 0;
+    files.back().push_back(i);
+    in_file += size;
+    bytes += size;
+  }
+}
+
+std::string folder_plan::file_name(std::size_t f) const {
+  const auto five = [](std::size_t n) { return plait::io::zero_padded(n, 5); };
+  return files.size() == 1 ? "model.safetensors" : "model-" + five(f + 1) + "-of-" + five(files.size()) + ".safetensors";
+}
+
+std::string room_problem(const std::string& folder, const folder_plan& plan) {
+  std::uint64_t replaced = 0;
   const std::string here = ::access(folder.c_str(), F_OK) == 0 ? folder : parent_folder(folder);
-  if (bytes > file_bytes && here == folder)  // file by file in the place of an earlier export's
+  if (plan.files.size() > 1 && here == folder)  // file by file in the place of an earlier export's
     for (const std::string& name : plait::io::names_in(folder)) {
       struct stat status {};
       if (numbered(name) && ::stat((folder + "/" + name).c_str(), &status) == 0) replaced += static_cast<std::uint64_t>(status.st_size);
@@ -62,8 +77,8 @@ std::string room_problem(const std::string& folder, const plait::io::model_confi
   struct statvfs space {};
   if (::statvfs(here.c_str(), &space) != 0) return "";  // no reason to think that writing fails
   const std::uint64_t free = static_cast<std::uint64_t>(space.f_bavail) * static_cast<std::uint64_t>(space.f_frsize);
-  if (free + replaced >= bytes) return "";
-  return "it needs " + std::to_string(bytes) + " bytes, " + std::to_string(free) + " are free; make room or choose another folder";
+  if (free + replaced >= plan.bytes) return "";
+  return "it needs " + std::to_string(plan.bytes) + " bytes, " + std::to_string(free) + " are free; make room or choose another folder";
 }
 
 std::string config_text(const plait::io::model_config& config, plait::dtype type) {
@@ -81,23 +96,12 @@ std::string config_text(const plait::io::model_config& config, plait::dtype type
   return text;
 }
 
-void write_model_folder(const std::string& folder, const plait::io::model_config& config, plait::dtype type, std::uint64_t file_bytes,
-                        const std::vector<std::pair<std::string, std::string>>& companions, bool writer, const whole_tensor& fetch) {
+void write_model_folder(const std::string& folder, const folder_plan& plan, const std::vector<std::pair<std::string, std::string>>& companions, bool writer,
+                        const whole_tensor& fetch) {
   namespace io = plait::io;
-  // Files are filled in the order of names, so a layer's tensors lie together and only few whole tensors are held at a time.
-  std::vector<io::tensor_write> tensors = io::export_tensors(config);
+  const std::vector<io::tensor_write>& tensors = plan.tensors;
   std::map<std::string, int> uses;
-  std::vector<std::vector<std::size_t>> files(1);
-  std::uint64_t in_file = 0, total = 0;
-  std::sort(tensors.begin(), tensors.end(), [](const io::tensor_write& a, const io::tensor_write& b) { return a.name < b.name; });
-  for (std::size_t i = 0; i < tensors.size(); ++i) {
-    const std::uint64_t bytes = header_of(tensors[i], type).bytes();
-    if (in_file > 0 && in_file + bytes > file_bytes) files.emplace_back(), in_file = 0;
-    files.back().push_back(i);
-    in_file += bytes;
-    total += bytes;
-    ++uses[tensors[i].memory_name];
-  }
+  for (const io::tensor_write& w : tensors) ++uses[w.memory_name];
   std::exception_ptr failed;  // the disk; what follows is only fetched
   const auto on_disk = [&](const auto& write) {
     if (!writer || failed) return;
@@ -110,48 +114,48 @@ void write_model_folder(const std::string& folder, const plait::io::model_config
   on_disk([&] {
     if (io::writes().make_folder(folder.c_str()) != 0 && errno != EEXIST) throw io::output_error(folder, "creating the folder", std::strerror(errno));
     // While numbered files are replaced one by one, no index may say that they belong together.
-    if (files.size() > 1 && io::writes().remove_file((folder + "/" + index_name).c_str()) != 0 && errno != ENOENT)
+    if (plan.files.size() > 1 && io::writes().remove_file((folder + "/" + index_name).c_str()) != 0 && errno != ENOENT)
       throw io::output_error(folder + "/" + index_name, "removing", std::strerror(errno));
   });
-  const auto five = [](std::size_t n) { return io::zero_padded(n, 5); };
   std::map<std::string, std::vector<char>> held;
   std::set<std::string> names;
   std::string map;
-  for (std::size_t f = 0; f < files.size(); ++f) {
-    const std::string name = files.size() == 1 ? "model.safetensors" : "model-" + five(f + 1) + "-of-" + five(files.size()) + ".safetensors";
+  for (std::size_t f = 0; f < plan.files.size(); ++f) {
+    const std::vector<std::size_t>& in_file = plan.files[f];
+    const std::string name = plan.file_name(f);
     names.insert(name);
     std::vector<io::tensor_header> headers;
-    for (const std::size_t i : files[f]) {
-      headers.push_back(header_of(tensors[i], type));
+    for (const std::size_t i : in_file) {
+      headers.push_back(plan.header_of(tensors[i]));
       map += map.empty() ? "\n    " : ",\n    ";
       io::append_json_string(map, tensors[i].name);
       map += ": \"" + name + "\"";
     }
     const auto bytes_of = [&](const io::tensor_write& w, auto sink) {
       auto at = held.find(w.memory_name);
-      if (at == held.end()) at = held.emplace(w.memory_name, fetch(w.memory_name, type_of(w, type))).first;
-      sink(at->second, static_cast<std::size_t>(w.from_offset) * plait::size_of(type_of(w, type)));
+      if (at == held.end()) at = held.emplace(w.memory_name, fetch(w.memory_name, plan.type_of(w))).first;
+      sink(at->second, static_cast<std::size_t>(w.from_offset) * plait::size_of(plan.type_of(w)));
       if (--uses[w.memory_name] == 0) held.erase(at);
     };
     std::size_t written = 0;
     on_disk([&] {
       io::write_safetensors(folder + "/" + name, headers, {{"format", "pt"}}, [&](const io::tensor_header& h, std::size_t i, const io::tensor_sink& sink) {
-        bytes_of(tensors[files[f][i]], [&](const std::vector<char>& whole_one, std::size_t at) { sink(whole_one.data() + at, static_cast<std::size_t>(h.bytes())); });
+        bytes_of(tensors[in_file[i]], [&](const std::vector<char>& whole_one, std::size_t at) { sink(whole_one.data() + at, static_cast<std::size_t>(h.bytes())); });
         ++written;
       });
     });
     // The same tensors in the same order, since fetching one takes every rank.
     const std::vector<std::size_t> order = io::file_order(headers);
-    for (; written < order.size(); ++written) bytes_of(tensors[files[f][order[written]]], [](const std::vector<char>&, std::size_t) {});
+    for (; written < order.size(); ++written) bytes_of(tensors[in_file[order[written]]], [](const std::vector<char>&, std::size_t) {});
   }
   on_disk([&] {
-    if (files.size() > 1) {
+    if (plan.files.size() > 1) {
       names.insert(index_name);
-      io::write_text_file(folder + "/" + index_name, "{\n  \"metadata\": {\n    \"total_size\": " + std::to_string(total) + "\n  },\n  \"weight_map\": {" + map + "\n  }\n}\n");
+      io::write_text_file(folder + "/" + index_name, "{\n  \"metadata\": {\n    \"total_size\": " + std::to_string(plan.bytes) + "\n  },\n  \"weight_map\": {" + map + "\n  }\n}\n");
     }
     remove_other_weights(folder, names);
     for (const auto& [name, text] : companions) io::write_text_file(folder + "/" + name, text);
-    io::write_text_file(folder + "/config.json", config_text(config, type));
+    io::write_text_file(folder + "/config.json", config_text(plan.config, plan.type));
   });
   if (failed) std::rethrow_exception(failed);
 }
@@ -162,12 +166,12 @@ std::string export_folder(plait::context& c, rank_model& m, const session& s, co
       if (slot.name == name) return whole(c, slot, slot.master, type);
     throw std::logic_error("export: no parameter is named " + name);
   };
-  const plait::dtype type = m.store.types.parameter;
-  std::string problem = c.rank == 0 ? room_problem(folder, s.config, type, s.o.export_shard_bytes) : "";
+  const folder_plan plan(s.config, m.store.types.parameter, s.o.export_shard_bytes);
+  std::string problem = c.rank == 0 ? room_problem(folder, plan) : "";
   problem = plait::gather_texts(c, problem)[0];
   if (!problem.empty()) return problem;
   try {
-    write_model_folder(folder, s.config, type, s.o.export_shard_bytes, s.companions, c.rank == 0, fetch);
+    write_model_folder(folder, plan, s.companions, c.rank == 0, fetch);
   } catch (const plait::io::output_error& e) {
     problem = e.what();
   }

@@ -190,7 +190,7 @@ int train(const options& o) {
     require_room(o, *checkpoints, begun.step);
   }
   if (!o.export_to.empty() && o.leads()) {
-    const std::string problem = room_problem(o.export_to, s.config, s.table().types.parameter, o.export_shard_bytes);
+    const std::string problem = room_problem(o.export_to, {s.config, s.table().types.parameter, o.export_shard_bytes});
     if (!problem.empty()) throw usage_error("--export " + o.export_to + ": " + problem);
   }
   std::FILE* log = nullptr;
