@@ -6,8 +6,8 @@
 
 #include "export.hpp"
 #include "plait/io/json_lines.hpp"
-#include "session.hpp"
 #include "terminal.hpp"
+#include "token_source.hpp"
 
 namespace trainer {
 namespace {

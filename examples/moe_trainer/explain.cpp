@@ -7,7 +7,7 @@
 #include <cstdio>
 
 #include "plait/io/json_lines.hpp"
-#include "session.hpp"
+#include "token_source.hpp"
 
 namespace trainer {
 namespace {

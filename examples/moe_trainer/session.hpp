@@ -9,7 +9,6 @@
 #include "plait/comm/rank_threads.hpp"
 #include "plait/io/checkpoint.hpp"
 #include "plait/io/hf_folder.hpp"
-#include "plait/io/tokens.hpp"
 #include "plait/train/load.hpp"
 #include "plait/train/step.hpp"
 
@@ -70,33 +69,6 @@ std::int64_t parameters_of(const plait::parameter_store& store);
 /// Runs body once per rank; the first failure of any rank is rethrown here.
 void on_every_rank(const session& s, const std::function<void(plait::context&, rank_model&)>& body);
 
-/// Rows of the file; a batch of them, with labels moved by one, is made when it is asked for.
-class token_source {
- public:
-  token_source(const session& s, const std::string& path);
-  /// The rows from `first` on, wrapping: --batch ones, or all of them (of a text, for training, at most 64).
-  plait::batch at(std::int64_t first) const { return slice(first, rows_per_step_); }
-  plait::batch slice(std::int64_t first, std::int64_t count) const;
-  std::int64_t rows() const { return rows_; }
-  std::int64_t columns() const { return columns_; }
-  std::int64_t rows_per_step() const { return rows_per_step_; }
-  /// Of the first `count` rows, wrapping.
-  plait::step_totals totals(std::int64_t count) const;
-  /// Of the tokens, with the number and the length of rows.
-  const std::string& digest() const { return digest_; }
-  /// Refuses a file of which a step from row `first` on would have no label.
-  void require_labels(std::int64_t first, std::int64_t steps) const;
-
- private:
-  std::int64_t labels_in(std::int64_t row) const;
-
-  std::string path_, digest_;
-  std::int64_t rows_ = 0, columns_ = 0, rows_per_step_ = 0;
-  std::vector<std::int32_t> ids_;     // rows x columns
-  std::vector<std::int64_t> labels_;  // the same, not moved; empty: the ids
-  std::vector<std::int64_t> length_;  // of each row without its padding
-};
-
 /// The folder in which something of this name lies; a folder's name may end in a slash.
 std::string parent_folder(const std::string& path);
 
@@ -107,8 +79,6 @@ enum class output { folder, file, log };
 void require_writable(const std::string& flag, const std::string& path, output kind);
 /// Refuses a folder of checkpoints: a model beside them would be passed over by whoever reads the folder.
 void require_no_checkpoint(const std::string& flag, const std::string& path);
-/// Refuses a step of more tokens than memory or arithmetic could hold.
-void require_step(std::int64_t rows, std::int64_t columns);
 
 int train(const options& o);
 int eval(const options& o);

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "plait/io/tokenizer.hpp"
+#include "plait/io/tokens.hpp"
 #include "session.hpp"
 
 namespace trainer {

@@ -1,11 +1,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
-#include <csignal>
 #include <cstdio>
-#include <ctime>
 #include <utility>
 
 #include "export.hpp"
@@ -14,7 +11,9 @@
 #include "processes.hpp"
 #include "rescue.hpp"
 #include "step_rows.hpp"
+#include "stop_signals.hpp"
 #include "terminal.hpp"
+#include "token_source.hpp"
 
 namespace trainer {
 namespace {
@@ -66,50 +65,6 @@ std::string step_text(std::int64_t step, std::int64_t steps, const plait::step_r
   const expert_load load = load_of(r.expert_choices);
   return text + fmt::format("  experts max/mean {:.2f}, idle {}", load.max_over_mean, load.idle);
 }
-
-/// Set by a signal: the step that runs is finished, a checkpoint is saved, the program ends.
-volatile std::sig_atomic_t stop_asked = 0;
-
-class signal_guard {
- public:
-  explicit signal_guard(bool active) : active_(active) {
-    if (!active_) return;
-    stop_asked = 0;
-    for (std::size_t i = 0; i < count; ++i) {
-      struct sigaction action {};
-      // A terminal that closes may say so twice, and a reader of stdout that has gone says so at every line; they may also be ignored, as
-      // by nohup.
-      const bool asks = signals[i] == SIGINT || signals[i] == SIGTERM;
-      action.sa_handler = asks ? ask : [](int) { stop_asked = 1; };
-      ::sigaction(signals[i], &action, &before_[i]);
-      if (!asks && before_[i].sa_handler == SIG_IGN) ::sigaction(signals[i], &before_[i], nullptr);
-    }
-  }
-  signal_guard(const signal_guard&) = delete;
-  signal_guard& operator=(const signal_guard&) = delete;
-  ~signal_guard() {
-    for (std::size_t i = 0; active_ && i < count; ++i) ::sigaction(signals[i], &before_[i], nullptr);
-  }
-
- private:
-  /// The second SIGINT or SIGTERM ends the program at once, but not within a second of the first: whoever ends a job (a service manager, a
-  /// scheduler, `timeout`) signals all processes of a group, and a starter among them passes its own on.
-  static void ask(int number) {
-    timespec now {};
-    ::clock_gettime(CLOCK_MONOTONIC, &now);
-    if (stop_asked == 0 || first_asked == 0) first_asked = now.tv_sec * 1000 + now.tv_nsec / 1'000'000;
-    stop_asked = 1;
-    if (now.tv_sec * 1000 + now.tv_nsec / 1'000'000 - first_asked < 1000) return;
-    ::signal(number, SIG_DFL);
-    ::raise(number);
-  }
-  static inline std::atomic<std::int64_t> first_asked{0};
-  static_assert(std::atomic<std::int64_t>::is_always_lock_free);
-  static constexpr int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
-  static constexpr std::size_t count = std::size(signals);
-  bool active_;
-  struct sigaction before_[count] {};
-};
 
 std::string plan_text(const session& s) {
   const options& o = s.o;
@@ -195,7 +150,7 @@ int train(const options& o) {
   }
   std::FILE* log = nullptr;
   if (!o.log.empty() && o.leads()) log = open_log(o.log);
-  const signal_guard signals(saves);
+  const stop_signals signals(saves);
   std::vector<std::optional<plait::checkpoint_saver>> savers(static_cast<std::size_t>(o.mesh.ranks()));  // by rank, those of this process
   save_tally tally;
   bool stopped = false;
@@ -289,7 +244,7 @@ int train(const options& o) {
       }
       if (!saves) continue;
       // Every rank must see the signal at the same step.
-      const bool stop = plait::parameter_store::reduce_scalar(c, stop_asked != 0 ? 1.0 : 0.0) > 0;
+      const bool stop = plait::parameter_store::reduce_scalar(c, signals.asked() ? 1.0 : 0.0) > 0;
       const bool due = stop || state.step == o.steps || (o.save_every && state.step % *o.save_every == 0);
       noted(due || o.save_wait ? saver.finish(c) : saver.poll(c));
       if (due) {
