@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <utility>
 
 #include "export.hpp"
@@ -125,7 +126,12 @@ int train(const options& o) {
     require_writable("--log", o.log, output::log);
     require_writable("--export", o.export_to, output::folder);
     require_no_checkpoint("--export", o.export_to);
-    if (!o.export_to.empty() && o.export_to == o.save_to) throw usage_error("--export and --save name the same folder; give the export one of its own");
+    const auto place = [](const std::string& path) {  // empty if it cannot be found out
+      std::error_code problem;
+      return path.empty() ? path : std::filesystem::weakly_canonical(std::filesystem::absolute(path + "/", problem), problem).string();
+    };
+    if (!o.export_to.empty() && (o.export_to == o.save_to || (!place(o.export_to).empty() && place(o.export_to) == place(o.save_to))))
+      throw usage_error("--export and --save name the same folder; give the export one of its own");
   }
   require_writable("--save", o.save_to, output::folder);
   const session s(o);

@@ -118,12 +118,17 @@ with scratch() as d:
     refuse("--dump a device", 2, ["--dump", "regular"], *evaluate, "--dump", "/dev/null")
     refuse("--model a file", 2, ["is a file", "folder"], "eval", "--model", file, "--tokens", TOKENS)
     save = os.path.join(d, "save")
-    refuse("one folder for both", 2, ["--export", "--save"], *train, "--save", save, "--export", save)
+    for out in (save, save + "/", os.path.join(inner, "..", "save")):
+        refuse(f"one folder for both, as {out}", 2, ["--export", "--save"], *train, "--save", save, "--export", out)
     subprocess.run([TRAINER, *map(str, train), "--save", save], check=True, capture_output=True)
     refuse("--export beside checkpoints", 2, ["--export", "holds checkpoints"], *train, "--export", save)
     p = refuse("--save beside checkpoints, by processes", 2, [f"moe_trainer: rank 0: --save {save}: holds a checkpoint of step 1; continue it with --resume {save} or choose another folder"],
                *train, "--save", save, "--mesh", "tp=2", "--processes", 2)
     report.check("was in" not in p.stderr, f"bad input that one process finds: {p.stderr}")
+    lacking = os.path.join(d, "lacking")
+    shutil.copytree(save, lacking)
+    os.remove(os.path.join(lacking, "step-00000001", "shard-00001-model-00001-of-00001.safetensors"))
+    refuse("a file of a checkpoint that is gone", 2, ["lacking/step-00000001/shard-00001", "use another checkpoint"], *train, "--resume", lacking)
     refuse("--resume a model", 2, [MIXTRAL, "holds no checkpoint", "--model"], *train, "--resume", MIXTRAL)
     for out in (save, os.path.join(save, "step-00000001")):
         refuse("merge into checkpoints", 2, ["merge", "holds checkpoints"], "checkpoint", "merge", save, out)

@@ -70,6 +70,8 @@ inline bool is_folder(const std::string& path) {
 /// Missing and cut files, found before anything is read.
 inline void require_files(const checkpoint& c) {
   for (const stored_file& f : c.m.files) {
+    if (::access((c.path + "/" + f.name).c_str(), F_OK) != 0 && errno == ENOENT)
+      throw input_error(c.path + "/" + f.name, "", "is not there, though the manifest lists it; it was removed, use another checkpoint");
     const std::string real = resolve_inside(c.path, f.name, c.path + "/" + manifest_name, "files");
     std::uint64_t size = 0;
     if (!is_regular(real, size) || size != f.bytes)
