@@ -156,7 +156,11 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
   processes(train);
   o.steps = 100;
   train->add_option("--steps", o.steps, "final step number")->check(whole())->capture_default_str();
-  train->add_option("--lr", o.learning_rate, "AdamW learning rate, constant")->capture_default_str();
+  train->add_option("--lr", o.rate.peak, "AdamW learning rate")->capture_default_str();
+  train->add_option("--warmup", o.rate.warmup, "steps over which the learning rate rises to --lr")->check(whole())->capture_default_str();
+  std::string schedule = "constant";
+  train->add_option("--lr-schedule", schedule, "what follows, until --steps: constant, linear or cosine")->check(CLI::IsMember({"constant", "linear", "cosine"}))->capture_default_str();
+  CLI::Option* const least_rate = train->add_option("--min-lr", o.rate.least, "where linear and cosine end")->capture_default_str();
   train->add_option("--weight-decay", o.weight_decay, "on every parameter")->capture_default_str();
   train->add_option("--clip", o.clip, "global gradient norm; 0 turns clipping off")->capture_default_str();
   train->add_option("--log", o.log, "JSON Lines, one row a step; rows of steps that are done again go to FILE.replaced");
@@ -253,8 +257,15 @@ std::optional<options> parse(int argc, char** argv, int& exit_code) {
     if (o.batch && *o.batch < 1) throw usage_error("--batch: " + std::to_string(*o.batch) + " is below 1");
     if (o.sequence < 2) throw usage_error("--seq: " + std::to_string(o.sequence) + " is below 2; a row needs a token and its next");
     if (o.new_tokens < 0) throw usage_error("--max-new-tokens: " + std::to_string(o.new_tokens) + " is negative");
-    for (const auto& [flag, value] : {std::pair("--lr", o.learning_rate), std::pair("--weight-decay", o.weight_decay), std::pair("--clip", o.clip)})
+    for (const auto& [flag, value] : {std::pair("--lr", o.rate.peak), std::pair("--min-lr", o.rate.least), std::pair("--weight-decay", o.weight_decay), std::pair("--clip", o.clip)})
       if (!(value >= 0 && std::isfinite(value))) throw usage_error(std::string(flag) + ": is not a finite number of at least 0");
+    o.rate.decay = schedule == "linear" ? plait::learning_rate_decay::linear : schedule == "cosine" ? plait::learning_rate_decay::cosine : plait::learning_rate_decay::none;
+    o.rate.last = o.steps;
+    if (o.rate.warmup < 0) throw usage_error("--warmup: " + std::to_string(o.rate.warmup) + " is negative");
+    if (o.rate.warmup > o.steps)
+      throw usage_error("--warmup: " + std::to_string(o.rate.warmup) + " is more than the " + std::to_string(o.steps) + " of --steps; the learning rate would never reach --lr");
+    if (least_rate->count() > 0 && o.rate.decay == plait::learning_rate_decay::none) throw usage_error("--min-lr is where a falling learning rate ends; give --lr-schedule linear or cosine");
+    if (o.rate.least > o.rate.peak) throw usage_error("--min-lr: is above --lr");
     if (!(o.deadline >= 0.5 && o.deadline <= 1e6)) throw usage_error("--deadline: is not a number of seconds from 0.5 to 1e6");
     if (!(o.temperature >= 0 && o.temperature <= 1e6)) throw usage_error("--temperature: is not a number from 0 (greedy) to 1e6");
     if (o.top_k < 0) throw usage_error("--top-k: " + std::to_string(o.top_k) + " is negative; 0 keeps all tokens");

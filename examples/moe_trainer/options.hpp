@@ -10,6 +10,7 @@
 #include "plait/model/family.hpp"
 #include "plait/mesh/mesh_shape.hpp"
 #include "plait/process/launch.hpp"
+#include "plait/train/learning_rate.hpp"
 
 namespace plait::inline v0_1 {
 class process_world;
@@ -39,7 +40,8 @@ struct options {
   int threads = 0;  // of each rank; 0: the cores divided among the ranks
 
   std::int64_t steps = 0;
-  double learning_rate = 1e-3, weight_decay = 0.01, clip = 1.0;
+  plait::learning_rate rate;  // its last step is `steps`
+  double weight_decay = 0.01, clip = 1.0;
   std::optional<std::int64_t> batch;
   std::int64_t sequence = 64;  // tokens a row of text
   std::int64_t accumulation = 1;

@@ -213,7 +213,7 @@ int train(const options& o) {
       plait::step_options options;
       options.accumulation = o.accumulation;
       options.clip = o.clip;
-      options.adamw.learning_rate = o.learning_rate;
+      options.adamw.learning_rate = o.rate.at(state.step + 1);
       options.adamw.weight_decay = o.weight_decay;
       options.adamw.step = state.step + 1;
       options.aux_coefficient = s.config.aux_weight();
@@ -235,7 +235,7 @@ int train(const options& o) {
           const expert_load load = load_of(r.expert_choices);
           plait::io::json_line row;
           row.add("step", state.step).add("loss", r.loss).add("aux_loss", r.aux_loss).add("grad_norm", r.gradient_norm);
-          row.add("clip_factor", o.clip > 0 ? std::min(1.0, o.clip / (r.gradient_norm + 1e-6)) : 1.0).add("lr", o.learning_rate);
+          row.add("clip_factor", o.clip > 0 ? std::min(1.0, o.clip / (r.gradient_norm + 1e-6)) : 1.0).add("lr", options.adamw.learning_rate);
           row.add("tokens", r.tokens).add("tokens_seen", state.tokens_seen).add("tokens_per_second", static_cast<double>(r.tokens) / seconds);
           row.add("seconds", seconds).add("seconds_compute", seconds - c.seconds_communicating).add("seconds_communication", c.seconds_communicating);
           row.add("expert_load_max_over_mean", load.max_over_mean).add("experts_without_tokens", static_cast<std::int64_t>(load.idle));

@@ -93,7 +93,11 @@ refuse("a step explained, huge", 2, ["--batch", "limit"], "explain", "--batch", 
 for flag in ("--batch", "--seq", "--steps", "--seed", "--grad-accumulation", "--save-every", "--keep"):
     for value in ("9" * 25, "1.5", "1e3", "0x10", "x"):
         refuse(f"{flag} {value}", 2, [flag, value], "train", "--tokens", TOKENS, "--save", "save", flag, value)
-for flag in ("--lr", "--weight-decay", "--clip"):
+refuse("a warm-up that does not end", 2, ["--warmup", "200", "100"], "train", "--tokens", TOKENS, "--warmup", 200)
+refuse("no steps back", 2, ["--warmup", "-1"], "train", "--tokens", TOKENS, "--warmup", -1)
+refuse("an end without a fall", 2, ["--min-lr", "--lr-schedule"], "train", "--tokens", TOKENS, "--min-lr", 1e-4)
+refuse("an end above the start", 2, ["--min-lr", "--lr"], "train", "--tokens", TOKENS, "--lr-schedule", "cosine", "--min-lr", 1)
+for flag in ("--lr", "--min-lr", "--weight-decay", "--clip"):
     for value in ("nan", "inf", "1e400", "-1", "x"):
         refuse(f"{flag} {value}", 2, [flag, "number"], "train", "--tokens", TOKENS, flag, value)
 for flag in ("--model", "--mesh", "--save", "--export", "--resume", "--log"):  # "$NOT_SET" must not mean: without

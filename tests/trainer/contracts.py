@@ -5,6 +5,7 @@ Usage: contracts.py [PART ...]   (default: all; the parts are the functions belo
 import fcntl
 import json
 import math
+import math
 import os
 import pty
 import random
@@ -280,7 +281,28 @@ def status_lines():
     print("lines on terminals read", flush=True)
 
 
-parts = [status_lines, repeatable, precision, narrow_states, recomputation, accumulation, odd_shapes, fresh_weights, export_and_import, even_storage]
+def learning_rates():
+    def rate(kind, step):  # of 10 steps to 1e-3, the first 4 of them warm-up, down to 1e-4
+        if step < 4:
+            return 1e-3 * step / 4
+        done = (step - 4) / 6
+        return {"constant": 1e-3, "linear": 1e-3 - 9e-4 * done, "cosine": 1e-4 + 9e-4 * (1 + math.cos(math.pi * done)) / 2}[kind]
+    for kind in ("constant", "linear", "cosine"):
+        for plan, flags in (("one", []), ("sp+ep2", ["--mesh", "tp=2", "--sp", "--ep"])):
+            with scratch() as d:
+                whole, halves = os.path.join(d, "whole"), os.path.join(d, "halves")
+                common = ["train", "--model", folder("mixtral_aux"), "--tokens", tokens_of("mixtral_aux"), "--steps", 10, "--warmup", 4, "--lr-schedule", kind,
+                          *([] if kind == "constant" else ["--min-lr", 1e-4]), *flags]
+                run(*common, "--log", whole, "--save", os.path.join(d, "a"), "--save-every", 6)
+                rows = log_rows(whole, ("step", "lr"))
+                report.check(all(abs(lr - rate(kind, step)) <= 1e-15 for step, lr in rows) and len(rows) == 10, f"{kind} under {plan}: rates {rows}")
+                run(*common, "--log", halves, "--resume", os.path.join(d, "a", "step-00000006"))
+                report.check(log_rows(halves, ("step", "lr", "loss", "grad_norm")) == log_rows(whole, ("step", "lr", "loss", "grad_norm"))[6:],
+                             f"{kind} under {plan}: continued at step 6 it is another run")
+    print("learning rates read", flush=True)
+
+
+parts = [status_lines, learning_rates, repeatable, precision, narrow_states, recomputation, accumulation, odd_shapes, fresh_weights, export_and_import, even_storage]
 for part in parts:
     if not sys.argv[1:] or part.__name__ in sys.argv[1:]:
         part()
