@@ -2,6 +2,7 @@
 // Generation: prompts of different lengths as one batch, one new token for every unfinished row a step. Every rank sees the same whole
 // logits and makes the same choice, so nothing about tokens is communicated.
 #include <functional>
+#include <future>
 
 #include "plait/model/sampling.hpp"
 #include "plait/train/step.hpp"
@@ -61,6 +62,21 @@ inline std::vector<float> on_host(context& c, const array& a) {
   c.ops->cast(c.exec, a.local, to);
   return values;
 }
+/// A token of each row that is not done, drawn from its logits [B, 1, V]; several threads of the rank draw for rows of their own.
+inline token_list drawn(context& c, const array& logits, const generation_options& o, const std::vector<token_list>& rows, const std::vector<bool>& done) {
+  const std::vector<float> values = on_host(c, logits);
+  const std::size_t vocabulary = static_cast<std::size_t>(logits.local.extent[2]), workers = std::min(rows.size(), static_cast<std::size_t>(std::max(1, c.exec.threads)));
+  token_list ids(rows.size(), -1);
+  const auto draw = [&](std::size_t worker) {
+    for (std::size_t r = worker; r < rows.size(); r += workers)
+      if (!done[r]) ids[r] = sample_token(std::span(values).subspan(r * vocabulary, vocabulary), o.sampling, o.first_row + r, rows[r].size());
+  };
+  std::vector<std::future<void>> others;
+  for (std::size_t worker = 1; worker < workers; ++worker) others.push_back(std::async(std::launch::async, draw, worker));
+  draw(0);
+  for (std::future<void>& other : others) other.get();
+  return ids;
+}
 }  // namespace detail
 
 /// The new ids of each prompt, the stop id that ended it included. Every rank must call it, with the same arguments; on_token(row, id)
@@ -83,14 +99,11 @@ inline std::vector<token_list> generate(context& c, any_model& model, const std:
     c.ops->clear_faults(c.exec);
     const array logits = o.cache ? model.next_logits(c, next, cache) : runtime::last_position(c, model.run(c, next, nullptr, false, true).logits);
     read_faults(c);
-    const bool greedy = o.sampling.temperature <= 0;
-    const token_list best = greedy ? detail::most_probable(c, logits) : token_list{};
-    const std::vector<float> values = greedy ? std::vector<float>{} : detail::on_host(c, logits);
-    const std::size_t vocabulary = static_cast<std::size_t>(logits.local.extent[2]);
+    const token_list chosen = o.sampling.temperature > 0 ? detail::drawn(c, logits, o, rows, done) : detail::most_probable(c, logits);
     bool any = false;
     for (std::size_t r = 0; r < rows.size(); ++r) {
       if (done[r]) continue;
-      const std::int64_t id = greedy ? best[r] : sample_token(std::span(values).subspan(r * vocabulary, vocabulary), o.sampling, o.first_row + r, rows[r].size());
+      const std::int64_t id = chosen[r];
       if (id < 0) throw numeric_fault("plait: the logits of row " + std::to_string(o.first_row + r) + " are not finite");
       rows[r].push_back(id);
       added[r].push_back(id);
