@@ -71,34 +71,7 @@ __global__ void __launch_bounds__(threads) few_kernel(attention_shape s, const b
     __syncthreads();
     float c[2][4];
     multiply_rows<2, D>(c, queries, 0, key_tile(stage), warp * 16);
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      float best = largest[half];
-#pragma unroll
-      for (int n = 0; n < 2; ++n)
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          float& x = c[n][half * 2 + i];
-          const int at = key + warp * 16 + n * 8 + lane % 4 * 2 + i;
-          x = at >= seen[half].from && at < seen[half].to ? x * factor : -INFINITY;
-          best = fmaxf(best, x);
-        }
-      best = over_4(best, larger{});
-      const float shift = best == -INFINITY ? 0.0f : best, shrink = exp2f(largest[half] - shift);
-      float sum = 0;
-#pragma unroll
-      for (int n = 0; n < 2; ++n)
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          float& x = c[n][half * 2 + i];
-          x = exp2f(x - shift);
-          sum += x;
-        }
-      total[half] = total[half] * shrink + sum;
-      largest[half] = best;
-#pragma unroll
-      for (int d = 0; d < V / 8; ++d) o[d][half * 2] *= shrink, o[d][half * 2 + 1] *= shrink;
-    }
+    soften(c, seen, false, key + warp * 16, factor, largest, total, o);
     multiply_add<2, V>(o, c, value_tile(stage), warp * 16);
     __syncthreads();
   }

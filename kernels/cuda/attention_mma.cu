@@ -43,6 +43,7 @@ __global__ void __launch_bounds__(threads) forward_kernel(attention_shape s, con
     start_copy(in.narrow(0), values, s.v_step(), begin, s.keys, s.value_width);
   }
   end_group();
+  const key_range seen_by[2] = {range[warp * 16 + lane / 4], range[warp * 16 + lane / 4 + 8]};
   float o[V / 8][4] = {}, largest[2] = {-INFINITY, -INFINITY}, total[2] = {};
   const float factor = scale * log2_e;
   int stage = 0;
@@ -57,36 +58,7 @@ __global__ void __launch_bounds__(threads) forward_kernel(attention_shape s, con
     float c[8][4];
     multiply_rows<8, D>(c, in.first(), warp * 16, in.wide(stage), 0);
     const bool full = key >= seen.full_low && key + tile <= seen.full_high;
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const key_range r = range[warp * 16 + lane / 4 + half * 8];
-      float best = largest[half];
-#pragma unroll
-      for (int n = 0; n < 8; ++n)
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          float& x = c[n][half * 2 + i];
-          x *= factor;
-          const int at = key + n * 8 + lane % 4 * 2 + i;
-          if (!full && (at < r.from || at >= r.to)) x = -INFINITY;
-          best = fmaxf(best, x);
-        }
-      best = over_4(best, larger{});
-      const float shift = best == -INFINITY ? 0.0f : best, shrink = exp2f(largest[half] - shift);
-      float sum = 0;
-#pragma unroll
-      for (int n = 0; n < 8; ++n)
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          float& x = c[n][half * 2 + i];
-          x = exp2f(x - shift);
-          sum += x;
-        }
-      total[half] = total[half] * shrink + sum;
-      largest[half] = best;
-#pragma unroll
-      for (int d = 0; d < V / 8; ++d) o[d][half * 2] *= shrink, o[d][half * 2 + 1] *= shrink;
-    }
+    soften(c, seen_by, full, key, factor, largest, total, o);
     multiply_add<8, V>(o, c, in.narrow(stage), 0);
     __syncthreads();
   }

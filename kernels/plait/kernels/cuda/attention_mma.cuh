@@ -110,6 +110,42 @@ __device__ __forceinline__ float over_4(float value, Op op) {
   return op(value, __shfl_xor_sync(~0u, value, 2));
 }
 
+/// Online softmax of a warp's 16 rows over N8 * 8 keys from `key` on: scores c, times `factor` (to base 2), become probabilities; sums o and
+/// totals of earlier keys shrink with the new largest score. `full`: every row sees all of these keys.
+template <int N8, int O8>
+__device__ __forceinline__ void soften(float (&c)[N8][4], const key_range (&seen)[2], bool full, int key, float factor, float (&largest)[2],
+                                       float (&total)[2], float (&o)[O8][4]) {
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    float best = largest[half];
+#pragma unroll
+    for (int n = 0; n < N8; ++n)
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        float& x = c[n][half * 2 + i];
+        x *= factor;
+        const int at = key + n * 8 + static_cast<int>(threadIdx.x) % 4 * 2 + i;
+        if (!full && (at < seen[half].from || at >= seen[half].to)) x = -INFINITY;
+        best = fmaxf(best, x);
+      }
+    best = over_4(best, larger{});
+    const float shift = best == -INFINITY ? 0.0f : best, shrink = exp2f(largest[half] - shift);
+    float sum = 0;
+#pragma unroll
+    for (int n = 0; n < N8; ++n)
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        float& x = c[n][half * 2 + i];
+        x = exp2f(x - shift);
+        sum += x;
+      }
+    total[half] = total[half] * shrink + sum;
+    largest[half] = best;
+#pragma unroll
+    for (int d = 0; d < O8; ++d) o[d][half * 2] *= shrink, o[d][half * 2 + 1] *= shrink;
+  }
+}
+
 /// Tiles in shared memory, one after the other: two that stay, then pairs that are loaded in turn. Widths D and V, or D alone first.
 template <int D, int V, bool Both>
 struct tiles {
