@@ -152,10 +152,11 @@ bool few_query_attention(queue& on, const attention_shape& s, const view& q, con
   using namespace by_mma;
   const index rows = s.queries * s.group;
   if (rows > most_rows || s.queries >= 32 || !(scale > 0) || !fits(on, s, q, k, v)) return false;
-  const index blocks = s.batch * s.key_heads * ((rows + few_rows - 1) / few_rows), tiles = (s.keys + tile - 1) / tile;
-  if (s.key_heads * ((rows + few_rows - 1) / few_rows) > 65535 || s.batch > 65535) return false;
+  const index of_batch_row = s.key_heads * ((rows + few_rows - 1) / few_rows), tiles = (s.keys + tile - 1) / tile;
+  if (of_batch_row > 65535 || s.batch > 65535) return false;
   // Three blocks a multiprocessor, two tiles or more a block.
-  const index wanted = (3 * on.multiprocessors + blocks - 1) / blocks, most = tiles / 2 < most_splits ? tiles / 2 : most_splits;
+  const index blocks = s.batch * of_batch_row, wanted = (3 * on.multiprocessors + blocks - 1) / blocks;
+  const index most = tiles / 2 < most_splits ? tiles / 2 : most_splits;
   const int splits = static_cast<int>(wanted < most ? wanted : most < 1 ? 1 : most);
   const index all = s.batch * s.queries * s.heads;
   const auto floats = [&](index n) { return splits == 1 ? std::size_t{0} : sizeof(float) * static_cast<std::size_t>(n * splits * all); };
@@ -164,7 +165,7 @@ bool few_query_attention(queue& on, const attention_shape& s, const view& q, con
   with_width(s, [&](auto d, auto w) {
     constexpr int D = decltype(d)::value, V = decltype(w)::value;
     allow_shared(few_kernel<D, V>, few_shared<D, V>, "attention");
-    const dim3 grid(static_cast<unsigned>(splits), static_cast<unsigned>(blocks / s.batch), static_cast<unsigned>(s.batch));
+    const dim3 grid(static_cast<unsigned>(splits), static_cast<unsigned>(of_batch_row), static_cast<unsigned>(s.batch));
     few_kernel<D, V><<<grid, threads, few_shared<D, V>, on.stream>>>(s, q.as<const bf16>(), k.as<const bf16>(), v.as<const bf16>(), segments,
                                                                      scale, out.as<bf16>(), lse, to);
     launched("attention");

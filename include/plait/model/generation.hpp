@@ -43,14 +43,9 @@ namespace detail {
 /// Of each row of logits [B, 1, V] the most probable token, chosen where the logits are; -1 where they are not finite.
 inline token_list most_probable(context& c, const array& logits) {
   token_list ids(static_cast<std::size_t>(logits.local.extent[0]));
-  const std::shared_ptr<buffer> memory = c.allocate(ids.size() * sizeof(std::int64_t));
-  view places;
-  places.data = memory->data();
-  places.type = dtype::i64;
-  places.rank = 1;
-  places.extent[0] = logits.local.extent[0];
-  c.ops->argmax(c.exec, logits.local, places);
-  c.ops->copy(c.exec, ids.data(), memory->data(), places.bytes());
+  const array places = make_array(c, dtype::i64, 1, logits.local.extent, logits.global, logits.layout);
+  c.ops->argmax(c.exec, logits.local, places.local);
+  c.ops->copy(c.exec, ids.data(), places.local.data, places.local.bytes());
   return ids;
 }
 /// A whole array as float32 on the host.

@@ -25,6 +25,14 @@ struct attention_shape {
   }
 };
 
+inline constexpr float log2_e = 1.4426950408889634f;
+/// Over the four threads that hold a row of a tensor core's sums.
+template <class Op>
+__device__ __forceinline__ float over_4(float value, Op op) {
+  value = op(value, __shfl_xor_sync(~0u, value, 1));
+  return op(value, __shfl_xor_sync(~0u, value, 2));
+}
+
 /// A query sees the keys [from, to).
 struct key_range {
   int from, to;

@@ -8,7 +8,6 @@
 namespace plait::inline v0_1::cuda::by_mma {
 
 inline constexpr int tile = 64, threads = 128;  // four warps of 16 rows
-inline constexpr float log2_e = 1.4426950408889634f;
 
 __device__ __forceinline__ unsigned shared_address(const void* p) { return static_cast<unsigned>(__cvta_generic_to_shared(p)); }
 
@@ -102,12 +101,6 @@ __device__ __forceinline__ void multiply_add(float (&o)[D / 8][4], const float (
       mma(o[d + 1], x, y[2], y[3]);
     }
   }
-}
-
-template <class Op>
-__device__ __forceinline__ float over_4(float value, Op op) {
-  value = op(value, __shfl_xor_sync(~0u, value, 1));
-  return op(value, __shfl_xor_sync(~0u, value, 2));
 }
 
 /// Online softmax of a warp's 16 rows over N8 * 8 keys from `key` on: scores c, times `factor` (to base 2), become probabilities; sums o and

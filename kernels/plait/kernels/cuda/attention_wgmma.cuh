@@ -15,7 +15,6 @@ namespace wgmma = kernels::wgmma;
 using kernels::major;
 
 inline constexpr int tile_rows = 128, threads = 384, math_warps = 8;  // warpgroup 0 loads, 1 and 2 multiply
-inline constexpr float log2_e = 1.4426950408889634f;
 
 /// Rows of D elements in shared memory, as boxes of 64 columns by R rows with 128-byte swizzle, one after the other.
 template <int R, int D>
@@ -57,11 +56,6 @@ __device__ __forceinline__ float power_of_2(float x) {
   float y;
   asm volatile("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));  // volatile: before the wait that follows
   return y;
-}
-template <class Op>
-__device__ __forceinline__ float over_4(float value, Op op) {
-  value = op(value, __shfl_xor_sync(~0u, value, 1));
-  return op(value, __shfl_xor_sync(~0u, value, 2));
 }
 
 /// Sums of this warpgroup's 64 rows by C columns: sum[4 n + 2 half + i] is row lane / 4 + 8 half of the warp's 16, column 8 n + 2 (lane % 4) + i.
