@@ -50,7 +50,8 @@ prompts read_prompts(const session& s, const plait::io::tokenizer& tokenizer) {
       if (id < 0 || id >= s.config.vocabulary)
         throw usage_error(name + ": id " + std::to_string(id) + " lies outside the vocabulary of " + std::to_string(s.config.vocabulary));
     const std::int64_t length = static_cast<std::int64_t>(p.ids[r].size());
-    if (s.o.new_tokens > s.config.max_positions - length)
+    const bool grows = s.config.rope.type == plait::io::rope_scaling::kind::dynamic;  // made for texts beyond max_position_embeddings
+    if (!grows && s.o.new_tokens > s.config.max_positions - length)
       throw usage_error(name + ": " + std::to_string(length) + " tokens and " + std::to_string(s.o.new_tokens) +
                         " new ones exceed max_position_embeddings (" + std::to_string(s.config.max_positions) +
                         "); shorten the prompt or lower --max-new-tokens");

@@ -1,10 +1,10 @@
 """Random configurations of every family: what plait makes of each is compared with transformers. Needs torch, transformers and safetensors;
 not part of ctest.
 
-usage: MOE_TRAINER=build/cpu/bin/moe_trainer python3 tests/interop/variants.py [FAMILY ...] [--count N] [--seed N] [--plans N] [--keep DIR]
+usage: MOE_TRAINER=build/cpu/bin/moe_trainer python3 tests/interop/variants.py [FAMILY ...] [--count N] [--seed N] [--plans N] [--greedy] [--keep DIR]
 
 N configurations a family (default 20) are drawn from the fields below. The loss, the logits and all gradients of each are compared on one
-rank and under N more plans (default 1). A configuration that transformers refuses is left out; one that plait refuses is counted with its
+rank and under N more plans (default 1); with --greedy also the tokens that greedy decoding adds, with a KV cache and without. A configuration that transformers refuses is left out; one that plait refuses is counted with its
 line. Every difference is printed with the fields that were drawn; --keep writes those folders to DIR. Exit 1 where there was one.
 """
 import argparse
@@ -175,7 +175,36 @@ def compare(dump, want, loss, got_loss, family, vocabulary):
     return wrong
 
 
-def one(family, config, choose, number, plans, keep, count):
+def decode(model, prompt, count):
+    """Greedy ids, each from the whole text so far, and by how much each leads the second best."""
+    import torch
+    ids, leads = prompt[None], []
+    with torch.no_grad():
+        for _ in range(count):
+            best = model(input_ids=ids, use_cache=False).logits[0, -1].topk(2)
+            leads.append((best.values[0] - best.values[1]).item())
+            ids = torch.cat([ids, best.indices[:1, None]], 1)
+    return ids[0].tolist(), leads
+
+
+def compare_text(folder, prompt, want, leads, ends, flags):
+    """Sentences on what differs, up to the first token that was nearly another, or that ends the text."""
+    clear = next((i for i, lead in enumerate(leads) if lead < 1e-3), len(leads))
+    clear = min(clear, next((i + 1 for i, token in enumerate(want[len(prompt):]) if token in ends), clear))
+    wrong = []
+    for cache in ([], ["--no-cache"]):
+        p = subprocess.run([TRAINER, "generate", "--model", folder, "--prompt-ids", ",".join(map(str, prompt)), "--max-new-tokens", str(len(leads)),
+                            "--backend", BACKEND, *flags, *cache], capture_output=True, text=True, errors="replace", timeout=120)
+        if p.returncode:
+            wrong.append(f"generate {cache}: exit {p.returncode}: {p.stderr[-200:]}")
+            continue
+        got = json.loads(p.stdout.strip().splitlines()[-1])["ids"]
+        if got[:len(prompt) + clear] != want[:len(prompt) + clear]:
+            wrong.append(f"generate {cache}: {got[len(prompt):]} against {want[len(prompt):]}, the first {clear} of which are clear")
+    return wrong
+
+
+def one(family, config, choose, number, plans, keep, count, greedy=False):
     """Compares one configuration; adds to count."""
     import torch
     from safetensors.torch import save_file
@@ -199,6 +228,12 @@ def one(family, config, choose, number, plans, keep, count):
             return
         want = batch | {"logits": result.logits.detach().contiguous()} | make_oracle.gradients(model)
         save_file(batch, tokens)
+        if greedy:
+            prompt = batch["input_ids"][0, :min(8, columns)]
+            room = 16 if "dynamic" in str(config.get("rope_scaling")) else config["max_position_embeddings"] - len(prompt)
+            text_ids, leads = decode(model.eval(), prompt, min(16, room))
+            prompt, ends = prompt.tolist(), config.get("eos_token_id", [])
+            ends = [] if ends is None else ends if isinstance(ends, list) else [ends]
         more = [*PLANS, *([] if family in DENSE else WITH_EXPERTS)]
         for flags in [[], *choose.sample(more, plans)]:
             p = subprocess.run([TRAINER, "eval", "--model", folder, "--tokens", tokens, "--dump", dump, "--backend", BACKEND, *flags], capture_output=True, text=True, errors="replace", timeout=120)
@@ -211,6 +246,8 @@ def one(family, config, choose, number, plans, keep, count):
                 count.setdefault("ours", {}).setdefault(text[:170], []).append(number)
                 break
             wrong = [f"exit {p.returncode}: {p.stderr[-300:]}"] if p.returncode else compare(dump, want, result.loss.item(), json.loads(p.stdout.strip().splitlines()[-1])["loss"], family, config["vocab_size"])
+            if greedy and not p.returncode:
+                wrong += compare_text(folder, prompt, text_ids, leads, ends, flags)
             count["compared"] = count.get("compared", 0) + 1
             if wrong:
                 count["different"] = count.get("different", 0) + 1
@@ -229,6 +266,7 @@ def main():
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plans", type=int, default=1)
+    parser.add_argument("--greedy", action="store_true")
     parser.add_argument("--keep")
     o = parser.parse_args()
     import warnings
@@ -244,7 +282,7 @@ def main():
         count = {}
         for number in range(o.seed, o.seed + o.count):
             choose = random.Random(f"{family} {number}")
-            one(family, draw(family, choose), choose, number, o.plans, o.keep, count)
+            one(family, draw(family, choose), choose, number, o.plans, o.keep, count, o.greedy)
         bad += count.get("different", 0)
         print(f"{family}: {count.get('compared', 0)} comparisons, {count.get('different', 0)} different, {count.get('indivisible', 0)} plans that do not divide", flush=True)
         for what, whose in (("ours", "plait refuses"), ("theirs", "transformers refuses")):

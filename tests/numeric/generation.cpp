@@ -49,8 +49,9 @@ std::string folder_of() {
 
 /// Runs body(context, model) or body(context, model, store) on every rank of a mesh with the oracle's weights.
 template <class Plan, class Model, class Body>
-void with_model(const mesh_shape& mesh, Body body) {
-  const io::model_config config = io::read_config(folder_of<Model>());
+void with_model(const mesh_shape& mesh, Body body, const io::rope_scaling& rope = {}) {
+  io::model_config config = io::read_config(folder_of<Model>());
+  config.rope = rope;
   const io::hf_folder folder(folder_of<Model>());
   run_ranks(mesh, test_backend(), [&](context& c) {
     parameter_store store;
@@ -128,12 +129,13 @@ void check_cache(const mesh_shape& mesh, double tolerance) {
 }
 
 template <class Plan, class Model>
-std::vector<token_list> generated(const mesh_shape& mesh, const std::vector<token_list>& prompts, const generation_options& o) {
+std::vector<token_list> generated(const mesh_shape& mesh, const std::vector<token_list>& prompts, const generation_options& o, const io::rope_scaling& rope = {}) {
   std::vector<token_list> out;
-  with_model<Plan, Model>(mesh, [&](context& c, any_model& model) {
+  const auto body = [&](context& c, any_model& model) {
     const std::vector<token_list> mine = generate(c, model, prompts, o);
     if (c.rank == 0) out = mine;
-  });
+  };
+  with_model<Plan, Model>(mesh, body, rope);
   return out;
 }
 
@@ -181,6 +183,46 @@ TEST_CASE("the ids of a row depend neither on the rest of its batch, nor on the 
       CHECK(generated<mixtral_tp_ep, mixtral>(sizes(1, 4, 1), some_rows(), o) == alone);
       CHECK(generated<mixtral_sp_ep, mixtral>(sizes(2, 2, 2), some_rows(), o) == alone);
     }
+  }
+}
+
+TEST_CASE("where the rotary embedding goes by a row's length, a row that crosses it is read again, and its neighbours do not matter") {
+  using kind = io::rope_scaling::kind;
+  io::rope_scaling longrope;
+  longrope.type = kind::longrope;
+  longrope.original_positions = 14;  // rows of 12, 5 and 9 tokens cross it at different steps
+  longrope.short_factors.assign(4, 1.0);
+  longrope.long_factors.assign(4, 0.01);
+  io::rope_scaling louder;  // as Phi-3.5-MoE's
+  louder.original_positions = 14;
+  louder.beyond_factor = 12;
+  io::rope_scaling dynamic;
+  dynamic.type = kind::dynamic;
+  dynamic.original_positions = 14;
+  dynamic.factor = 1000;
+  generation_options o;
+  o.new_tokens = 12;
+  for (io::rope_scaling rope : {longrope, louder, dynamic}) {
+    CAPTURE(static_cast<int>(rope.type));
+    rope.attention_factor = 6;  // scores that go by positions
+    io::rope_scaling never = rope;
+    never.original_positions = 1000;
+    o.cache = false;
+    std::vector<token_list> alone;
+    for (o.first_row = 0; o.first_row < 3; ++o.first_row)
+      alone.push_back(generated<mixtral_tp, mixtral>(sizes(1, 1, 1), {some_rows()[o.first_row]}, o, rope)[0]);
+    o.first_row = 0;
+    CHECK(alone != generated<mixtral_tp, mixtral>(sizes(1, 1, 1), some_rows(), o, never));
+    CHECK(generated<mixtral_tp, mixtral>(sizes(1, 1, 1), some_rows(), o, rope) == alone);
+    o.cache = true;
+    CHECK(generated<mixtral_tp, mixtral>(sizes(1, 1, 1), some_rows(), o, rope) == alone);
+    CHECK(generated<mixtral_sp_ep, mixtral>(sizes(2, 2, 2), some_rows(), o, rope) == alone);
+    CHECK(generated<mixtral_tp, mixtral>(sizes(1, 1, 1), {some_rows()[0]}, o, rope)[0] == alone[0]);
+    o.stop_ids = {alone[1][3]};  // a row that has ended crosses nothing
+    const std::vector<token_list> stopped = generated<mixtral_tp, mixtral>(sizes(1, 1, 1), some_rows(), o, rope);
+    o.cache = false;
+    CHECK(generated<mixtral_tp, mixtral>(sizes(1, 1, 1), some_rows(), o, rope) == stopped);
+    o.stop_ids.clear();
   }
 }
 

@@ -265,7 +265,7 @@ inline void read_minimax_m2(const fields& f, model_config& c) {
 }
 
 inline void read_phimoe(const fields& f, model_config& c) {
-  read_shared(f, {8, 1e-5, 1e6, 4096 * 32, 1}, c);
+  read_shared(f, {.kv_heads = 8, .rms_epsilon = 1e-5, .rope_theta = 1e6, .max_positions = 4096 * 32, .bos = 1, .positions_beside = false}, c);
   read_experts(f, c, {16, 2});
   if (c.top_k != 2) f.fail("num_experts_per_tok", "is " + std::to_string(c.top_k) + "; the router of this family always chooses 2");
   c.expert_intermediate = f.whole("intermediate_size");

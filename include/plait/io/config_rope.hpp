@@ -69,14 +69,20 @@ struct rope_facts {
   std::int64_t original_positions = 0;        ///< original_max_position_embeddings outside of the object, which comes first; 0: not there
 };
 
+/// What classes differ in.
+struct rope_class {
+  bool partial = false;          ///< heads may turn in part
+  bool positions_beside = true;  ///< original_max_position_embeddings outside of the object is heeded
+};
+
 /// What an object of rope parameters says of its frequencies.
-inline rope_scaling read_rope_scaling(const fields& f, const rope_facts& facts, bool partial = false) {
+inline rope_scaling read_rope_scaling(const fields& f, const rope_facts& facts, const rope_class& family = {}) {
   using kind = rope_scaling::kind;
   rope_scaling r;
   const std::string_view spelling = f.find("rope_type") ? "rope_type" : "type";
   const std::string type = f.text(spelling, "default");
   if (f.find("type") && f.text("type", "") != type) f.fail("type", "and rope_type differ; keep one of them");
-  if (!partial && f.number("partial_rotary_factor", 1.0) != 1.0) f.fail("partial_rotary_factor", "is not 1; partial RoPE is not supported in this family");
+  if (!family.partial && f.number("partial_rotary_factor", 1.0) != 1.0) f.fail("partial_rotary_factor", "is not 1; partial RoPE is not supported in this family");
   if (type == "default") return r;
   if (type != "linear" && type != "dynamic" && type != "llama3" && type != "yarn" && type != "longrope")
     f.fail(spelling, "is " + in_quotes(type, 40) + "; \"default\", \"linear\", \"dynamic\", \"llama3\", \"yarn\" and \"longrope\" are supported");
@@ -124,10 +130,11 @@ inline rope_scaling read_rope_scaling(const fields& f, const rope_facts& facts, 
 }
 
 /// The frequencies' scaling; the heads turn `width` columns.
-inline rope_scaling read_rope(const fields& config, std::int64_t max_positions, std::int64_t width, bool partial = false) {
-  if (!partial && config.number("partial_rotary_factor", 1.0) != 1.0)
+inline rope_scaling read_rope(const fields& config, std::int64_t max_positions, std::int64_t width, const rope_class& family = {}) {
+  if (!family.partial && config.number("partial_rotary_factor", 1.0) != 1.0)
     config.fail("partial_rotary_factor", "is not 1; partial RoPE is not supported in this family");
-  const rope_facts facts{max_positions, width, config.find("original_max_position_embeddings") ? config.whole("original_max_position_embeddings") : 0};
+  const bool beside = family.positions_beside && config.find("original_max_position_embeddings");
+  const rope_facts facts{max_positions, width, beside ? config.whole("original_max_position_embeddings") : 0};
   rope_scaling result;
   bool given = false;
   for (const std::string_view name : {"rope_scaling", "rope_parameters"}) {
@@ -140,7 +147,7 @@ inline rope_scaling read_rope(const fields& config, std::int64_t max_positions, 
         config.fail(name, "has parameters per kind of layer; only one set for all layers is supported");
     if (name == "rope_scaling" && !inner.find("rope_type") && !inner.find("type"))
       config.fail(name, "names no rope_type; set the field to null");
-    const rope_scaling read = read_rope_scaling(inner, facts, partial);
+    const rope_scaling read = read_rope_scaling(inner, facts, family);
     if (given && !(read == result)) config.fail("rope_scaling", "and rope_parameters differ; keep one of them");
     result = read;
     given = true;

@@ -27,6 +27,7 @@ struct family_defaults {
   std::int64_t head_dim = 0;
   double rotary_part = 0;  ///< what partial_rotary_factor is by default; 0: the class does not have it
   std::int64_t padding = -1;  ///< pad_token_id; -1: none
+  bool positions_beside = true;  ///< original_max_position_embeddings outside of the rope parameters is heeded, and comes first
 };
 
 /// The token whose embedding is not trained, -1 if there is none. Below zero it counts from the vocabulary's end, as in torch.nn.Embedding.
@@ -78,7 +79,7 @@ inline void read_shared(const fields& f, const family_defaults& defaults, model_
   c.max_positions = f.whole("max_position_embeddings", defaults.max_positions);
   c.rope_theta = rope_theta(f, defaults.rope_theta);
   if (defaults.rotary_part > 0) c.rotary_width = read_rotary_width(f, c.head_dim, defaults.rotary_part);
-  c.rope = read_rope(f, c.max_positions, c.rotated(), defaults.rotary_part > 0);
+  c.rope = read_rope(f, c.max_positions, c.rotated(), {.partial = defaults.rotary_part > 0, .positions_beside = defaults.positions_beside});
   c.eos = f.numbers("eos_token_id");
   const json_value* bos = f.object().find("bos_token_id");
   c.bos = !bos ? defaults.bos : bos->is_null() ? -1 : f.whole("bos_token_id", -1, 0);

@@ -19,10 +19,10 @@ struct rope_scaling {
   double beta_fast = 32, beta_slow = 1;             ///< yarn: the same,
   bool truncate = true;                             ///< rounded outwards to whole dims
   double attention_factor = 1;                      ///< yarn, longrope: of cosine and sine
-  double beyond_factor = 0;                         ///< the same in batches that go beyond the original positions; 0: the same number
+  double beyond_factor = 0;                         ///< the same in rows that go beyond the original positions; 0: the same number
   double mscale_all_dim = 0;                        ///< DeepSeek's scale of the scores, see yarn_mscale
   double alpha = 0;                                 ///< dynamic, Hunyuan's: how far theta is stretched up to there; 0: is not
-  std::vector<double> short_factors, long_factors;  ///< longrope: of each pair's period, in batches up to there and beyond
+  std::vector<double> short_factors, long_factors;  ///< longrope: of each pair's period, in rows up to there and beyond
   friend bool operator==(const rope_scaling&, const rope_scaling&) = default;
 };
 /// How much wider scores spread in a context `factor` times as long.

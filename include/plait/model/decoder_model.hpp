@@ -9,7 +9,7 @@ template <class Plan, class Model>
 class decoder_model final : public any_model {
  public:
   decoder_model(const io::model_config& config, parameter_store& store, decoder_options options)
-      : store_(&store), decoder_(config, store, options) {}
+      : rope_(config.rope), store_(&store), decoder_(config, store, options) {}
 
   slice_result run(context& c, const batch& slice, const loss_scale* scale, bool train, bool want_logits) override {
     tape recorded;
@@ -38,6 +38,9 @@ class decoder_model final : public any_model {
     store_->drop_all();
     return whole(c, out.logits);
   }
+  bool keys_hold(std::int64_t before, std::int64_t after) const override {
+    return turning_length(rope_, static_cast<double>(before)) == turning_length(rope_, static_cast<double>(after));
+  }
 
  private:
   template <class Logits>
@@ -54,6 +57,7 @@ class decoder_model final : public any_model {
     return values;
   }
 
+  io::rope_scaling rope_;
   parameter_store* store_;
   decoder<Plan, Model> decoder_;
 };

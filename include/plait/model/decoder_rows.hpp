@@ -134,10 +134,14 @@ struct decoder_verdict {
   static constexpr int unread = unread_row<Model>(), missing = missing_row<Model>(), point = strange_point<Model>();
   static constexpr bool told_apart = gate_up_told_apart<Model>();
   static constexpr bool clean = point == -1 && unread < 0 && missing < 0 && told_apart;
-  static constexpr bool ok = check::a_decoder_asks_about_its_points<point == -1, Model, activation_row<Model, point>>::ok &&
-                             check::a_decoder_reads_every_row<(point != -1 || unread < 0), Model, parameter_row<Model, unread>>::ok &&
-                             check::a_decoder_has_the_rows_it_needs<(point != -1 || unread >= 0 || missing < 0), Model, row_of_decoder<missing>>::ok &&
-                             check::gate_and_up_are_told_apart<told_apart, Model>::ok;
+};
+
+template <class Model, class V = decoder_verdict<Model>>
+struct decoder_reported {  // one by one, as in plan/covers.hpp
+  static_assert(sizeof(check::a_decoder_asks_about_its_points<V::point == -1, Model, activation_row<Model, V::point>>) > 0);
+  static_assert(sizeof(check::a_decoder_reads_every_row<(V::point != -1 || V::unread < 0), Model, parameter_row<Model, V::unread>>) > 0);
+  static_assert(sizeof(check::a_decoder_has_the_rows_it_needs<(V::point != -1 || V::unread >= 0 || V::missing < 0), Model, row_of_decoder<V::missing>>) > 0);
+  static_assert(sizeof(check::gate_and_up_are_told_apart<V::told_apart, Model>) > 0);
 };
 
 /// Number of a point; 0 where the tables have been refused, so that what needs it is not reported as well.
@@ -151,6 +155,6 @@ consteval int find_point(const char* name, layer_kind kind = layer_kind::any) {
 
 /// Does the decoder read all of Model's tables, and do they hold what it needs?
 template <class Model>
-inline constexpr bool fits_decoder = detail::decoder_verdict<Model>::ok;
+inline constexpr bool fits_decoder = sizeof(detail::decoder_reported<Model>) > 0 && detail::decoder_verdict<Model>::clean;
 
 }  // namespace plait::inline v0_1

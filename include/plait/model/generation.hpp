@@ -83,19 +83,21 @@ inline std::vector<token_list> generate(context& c, any_model& model, const std:
     if (prompt.empty()) throw std::invalid_argument("plait: generate: a prompt has no token");
   std::vector<token_list> rows = prompts, added(prompts.size());
   std::vector<bool> done(rows.size(), false);
-  batch next = left_padded(rows);
-  decoder_cache cache(next.columns + o.new_tokens);
-  const std::vector<std::int32_t> padding = [&] {
-    std::vector<std::int32_t> all;
-    for (const token_list& prompt : prompts) all.push_back(static_cast<std::int32_t>(next.columns - static_cast<std::int64_t>(prompt.size())));
-    return all;
-  }();
+  batch next;
+  std::vector<std::int32_t> padding(rows.size());
+  const auto begin_again = [&] {  // the whole rows, as after the prompts
+    next = left_padded(rows);
+    for (std::size_t r = 0; r < rows.size(); ++r) padding[r] = static_cast<std::int32_t>(next.columns - static_cast<std::int64_t>(rows[r].size()));
+  };
+  begin_again();
+  const std::int64_t capacity = next.columns + o.new_tokens;
+  decoder_cache cache(capacity);
   for (std::int64_t n = 0; n < o.new_tokens; ++n) {
     c.ops->clear_faults(c.exec);
     const array logits = o.cache ? model.next_logits(c, next, cache) : runtime::last_position(c, model.run(c, next, nullptr, false, true).logits);
     read_faults(c);
     const token_list chosen = o.sampling.temperature > 0 ? detail::drawn(c, logits, o, rows, done) : detail::most_probable(c, logits);
-    bool any = false;
+    bool any = false, hold = true;
     for (std::size_t r = 0; r < rows.size(); ++r) {
       if (done[r]) continue;
       const std::int64_t id = chosen[r];
@@ -105,10 +107,13 @@ inline std::vector<token_list> generate(context& c, any_model& model, const std:
       if (on_token) on_token(r, id);
       done[r] = std::find(o.stop_ids.begin(), o.stop_ids.end(), id) != o.stop_ids.end();
       any = any || !done[r];
+      const auto length = static_cast<std::int64_t>(rows[r].size());
+      hold = hold && (done[r] || model.keys_hold(length - 1, length));
     }
     if (!any || n + 1 == o.new_tokens) break;
-    if (!o.cache) {
-      next = left_padded(rows);
+    if (!o.cache || !hold) {
+      begin_again();
+      cache = decoder_cache(capacity);
       continue;
     }
     next = batch::of(static_cast<std::int64_t>(rows.size()), 1, token_list(rows.size(), 0));

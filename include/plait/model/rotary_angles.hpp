@@ -2,6 +2,7 @@
 // Angles of the rotary embedding (arXiv 2104.09864) for the positions of a batch, on the host.
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numbers>
 #include <unordered_map>
 #include <vector>
@@ -27,8 +28,17 @@ inline std::pair<double, double> yarn_ramp(const io::rope_scaling& s, std::int64
 
 }  // namespace detail
 
+/// What the frequencies of a row of `length` tokens go by: rows with the same answer turn alike, and so do keys in a cache as long as the
+/// answer for their row stays the same.
+inline double turning_length(const io::rope_scaling& s, double length) {
+  using kind = io::rope_scaling::kind;
+  const bool goes_by_length = s.type == kind::dynamic || s.type == kind::longrope || s.beyond_factor != 0;
+  if (!goes_by_length || length <= s.original_positions) return 0;
+  return s.type == kind::dynamic ? length : s.original_positions + 1;
+}
+
 /// theta^(-2i / width) for i < width / 2, stretched as `scaling` says (transformers modeling_rope_utils), in its order of operations.
-/// `length`: how many positions the batch reaches, for the types that go by it.
+/// `length`: how many positions the row reaches, for the types that go by it.
 template <class Statistic>
 std::vector<Statistic> rotary_frequencies(std::int64_t width, double theta, const io::rope_scaling& scaling, double length = 0) {
   using stat = Statistic;
@@ -64,33 +74,48 @@ std::vector<Statistic> rotary_frequencies(std::int64_t width, double theta, cons
   return all;
 }
 
-/// cos and sin of position x frequency, times the scaling's factor, as [B, S, width / 2].
+/// cos and sin of position x frequency, times the scaling's factor, as [B, S, width / 2]. Each row by its own length: transformers takes the
+/// longest row's, which is the same unless a batch is padded on the left, and a row's tokens must not depend on its neighbours.
 template <class Statistic>
 struct rotary_angles {
   std::int64_t half = 0;
   std::vector<Statistic> cosine, sine;
 
   rotary_angles(const batch& in, std::int64_t width, double theta, const io::rope_scaling& scaling = {}) : half(width / 2) {
-    using stat = Statistic;
-    const std::int64_t tokens = in.rows * in.columns;
-    cosine.resize(static_cast<std::size_t>(tokens * half));
+    cosine.resize(static_cast<std::size_t>(in.rows * in.columns * half));
     sine.resize(cosine.size());
-    const double length = in.positions.empty() ? 0 : 1.0 + *std::max_element(in.positions.begin(), in.positions.end());
-    const std::vector<stat> frequency = rotary_frequencies<stat>(width, theta, scaling, length);
+    std::map<double, turned> by_length;
+    for (std::int64_t row = 0; row < in.rows; ++row) {
+      const auto begin = in.positions.begin() + row * in.columns, end = begin + in.columns;
+      const double length = turning_length(scaling, begin == end ? 0 : 1.0 + *std::max_element(begin, end));
+      const auto [at, fresh] = by_length.try_emplace(length);
+      if (fresh) at->second = {rotary_frequencies<Statistic>(width, theta, scaling, length), factor_of(scaling, length), {}};
+      fill(at->second, in, row * in.columns, (row + 1) * in.columns);
+    }
+  }
+
+ private:
+  struct turned {
+    std::vector<Statistic> frequency;
+    Statistic factor;
+    std::unordered_map<std::int32_t, std::int64_t> first;  // where a position came first: rows repeat them, and these functions are slow
+  };
+  static Statistic factor_of(const io::rope_scaling& scaling, double length) {
     const bool beyond = length > scaling.original_positions && scaling.beyond_factor != 0;
-    const stat factor = static_cast<stat>(beyond ? scaling.beyond_factor : scaling.attention_factor);
-    std::unordered_map<std::int32_t, std::int64_t> first;  // rows repeat positions, and these functions are slow
-    for (std::int64_t n = 0; n < tokens; ++n) {
-      const auto [seen, fresh] = first.try_emplace(in.positions[static_cast<std::size_t>(n)], n);
+    return static_cast<Statistic>(beyond ? scaling.beyond_factor : scaling.attention_factor);
+  }
+  void fill(turned& t, const batch& in, std::int64_t begin, std::int64_t end) {
+    for (std::int64_t n = begin; n < end; ++n) {
+      const auto [seen, fresh] = t.first.try_emplace(in.positions[static_cast<std::size_t>(n)], n);
       if (!fresh) {
         std::copy_n(cosine.begin() + seen->second * half, half, cosine.begin() + n * half);
         std::copy_n(sine.begin() + seen->second * half, half, sine.begin() + n * half);
         continue;
       }
       for (std::int64_t i = 0; i < half; ++i) {
-        const stat angle = static_cast<stat>(seen->first) * frequency[static_cast<std::size_t>(i)];
-        cosine[static_cast<std::size_t>(n * half + i)] = std::cos(angle) * factor;
-        sine[static_cast<std::size_t>(n * half + i)] = std::sin(angle) * factor;
+        const Statistic angle = static_cast<Statistic>(seen->first) * t.frequency[static_cast<std::size_t>(i)];
+        cosine[static_cast<std::size_t>(n * half + i)] = std::cos(angle) * t.factor;
+        sine[static_cast<std::size_t>(n * half + i)] = std::sin(angle) * t.factor;
       }
     }
   }

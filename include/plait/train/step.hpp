@@ -31,6 +31,9 @@ class any_model {
   virtual array next_logits(context&, const batch& /*tokens*/, decoder_cache&) {
     throw std::logic_error("plait: this model has no forward pass with a cache; generate without one");
   }
+  /// Whether the keys that a row left in a cache while it had `before` tokens hold when it has `after`. They do not where the rotary
+  /// embedding goes by the row's length and turns all of it otherwise from then on.
+  virtual bool keys_hold(std::int64_t /*before*/, std::int64_t /*after*/) const { return true; }
 };
 
 struct step_options {

@@ -9,9 +9,10 @@ using namespace plait;
 
 namespace {
 
-io::rope_scaling scaling(const std::string& parameters, std::int64_t max_positions, std::int64_t width = 8, const std::string& beside = {}) {
+io::rope_scaling scaling(const std::string& parameters, std::int64_t max_positions, std::int64_t width = 8, const std::string& beside = {},
+                         const io::detail::rope_class& family = {}) {
   const io::json_value tree = io::parse_json_tree("config.json", "{" + beside + "\"rope_parameters\": {" + parameters + "}}");
-  return io::detail::read_rope(io::detail::fields("config.json", tree), max_positions, width);
+  return io::detail::read_rope(io::detail::fields("config.json", tree), max_positions, width, family);
 }
 void compare(std::int64_t width, double theta, const io::rope_scaling& s, double factor, const std::vector<double>& want, double length = 0) {
   CHECK(s.attention_factor == doctest::Approx(factor).epsilon(1e-12));
@@ -66,6 +67,10 @@ TEST_CASE("frequencies that go by the length of the batch") {
   CHECK(scaling(both + R"(, "attention_factor": 1.25)", 256).attention_factor == 1.25);
   // beside the object it comes first
   CHECK(scaling(both + R"(, "original_max_position_embeddings": 64)", 256, 8, R"("original_max_position_embeddings": 32, )").original_positions == 32);
+  // but not in Phi-3.5-MoE's class
+  const io::detail::rope_class inside{.positions_beside = false};
+  CHECK(scaling(both + R"(, "original_max_position_embeddings": 64)", 256, 8, R"("original_max_position_embeddings": 32, )", inside).original_positions == 64);
+  CHECK(scaling(both, 256, 8, R"("original_max_position_embeddings": 32, )", inside).original_positions == 256);
 }
 
 TEST_CASE("a factor for batches that go beyond the original positions") {
