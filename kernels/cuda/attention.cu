@@ -117,7 +117,7 @@ __global__ void __launch_bounds__(256)
   for (int i = 0; i < R; ++i) {
     const index row = first + ty * R + i;
     if (row >= s.queries) continue;
-    const bool sees = total[i] > 0.0f;
+    const bool sees = total[i] != 0.0f;  // a NaN stays one
 #pragma unroll
     for (int j = 0; j < D / 16; ++j)
       if (tx + 16 * j < s.value_width) out[s.out_at(b, row, h) + tx + 16 * j] = convert<T>(sees ? o[i][j] / total[i] : 0.0f);
@@ -300,7 +300,7 @@ void attention_gradient(const execution& ex, view q, view k, view v, view segmen
   const auto factor = static_cast<float>(scale);
   visit_float("attention_gradient", q.type, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    delta_kernel<T><<<blocks_for(s.batch * s.heads * s.queries, 8), 256, 0, on.stream>>>(s, out.as<const T>(), dout.as<const T>(), delta);
+    delta_kernel<T><<<blocks_for(s.batch * s.heads * s.queries, 8, most_blocks), 256, 0, on.stream>>>(s, out.as<const T>(), dout.as<const T>(), delta);
     launched("attention_gradient");
     const gradient_inputs in{lse.as<const float>(), delta};
     if (wgmma_attention_gradient(on, s, q, k, v, segments, factor, in, dout, dq, dk, dv) ||

@@ -25,7 +25,7 @@ __global__ void __launch_bounds__(threads) few_kernel(attention_shape s, const b
                                                       float scale, bf16* out, float* lse, partial to) {
   extern __shared__ uint4 raw[];
   __shared__ float largest_of[4][few_rows], total_of[4][few_rows];
-  const unsigned base = shared_address(raw);
+  const unsigned base = ptx::shared_address(raw);
   const tile_at<D> queries{base};
   const auto key_tile = [&](int stage) { return tile_at<D>{base + few_rows * D * 2 + stage * (tile_at<D>::bytes + tile_at<V>::bytes)}; };
   const auto value_tile = [&](int stage) { return tile_at<V>{key_tile(stage).base + tile_at<D>::bytes}; };
@@ -37,7 +37,7 @@ __global__ void __launch_bounds__(threads) few_kernel(attention_shape s, const b
     const int r = i / (D / 8), c = i % (D / 8);
     const index row = first + r;
     const bool here = row < rows && c * 8 < s.width;
-    copy_16(queries.chunk(r, c), here ? q + s.q_at(b, query_of(row), head_of(row)) + c * 8 : q, here);
+    ptx::copy_16(queries.chunk(r, c), here ? q + s.q_at(b, query_of(row), head_of(row)) + c * 8 : q, here);
   }
   key_range seen[2];
   int low = 0x7fffffff, high = 0;
@@ -57,7 +57,7 @@ __global__ void __launch_bounds__(threads) few_kernel(attention_shape s, const b
     start_copy(key_tile(0), keys, s.k_step(), begin, s.keys, s.width);
     start_copy(value_tile(0), values, s.v_step(), begin, s.keys, s.value_width);
   }
-  end_group();
+  ptx::end_copies();
   float o[V / 8][4] = {}, largest[2] = {-INFINITY, -INFINITY}, total[2] = {};
   const float factor = scale * log2_e;
   int stage = 0;
@@ -66,8 +66,8 @@ __global__ void __launch_bounds__(threads) few_kernel(attention_shape s, const b
       start_copy(key_tile(stage ^ 1), keys, s.k_step(), key + tile, s.keys, s.width);
       start_copy(value_tile(stage ^ 1), values, s.v_step(), key + tile, s.keys, s.value_width);
     }
-    end_group();
-    await_groups<1>();
+    ptx::end_copies();
+    ptx::await_copies<1>();
     __syncthreads();
     float c[2][4];
     multiply_rows<2, D>(c, queries, 0, key_tile(stage), warp * 16);
@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(threads) few_kernel(attention_shape s, const b
     multiply_add<2, V>(o, c, value_tile(stage), warp * 16);
     __syncthreads();
   }
-  await_groups<0>();
+  ptx::await_copies<0>();
   __syncthreads();  // the copies of queries too: their memory is written below
 
   float* const sums = reinterpret_cast<float*>(raw);  // [4 warps][16][V]
@@ -105,8 +105,8 @@ __global__ void __launch_bounds__(threads) few_kernel(attention_shape s, const b
     }
     const index i = query_of(row), h = head_of(row);
     if (splits == 1) {
-      out[s.out_at(b, i, h) + c] = convert<bf16>(all > 0.0f ? sum / all : 0.0f);
-      if (lse != nullptr && c == 0) lse[(b * s.heads + h) * s.queries + i] = all > 0.0f ? most / log2_e + logf(all) : -INFINITY;
+      out[s.out_at(b, i, h) + c] = convert<bf16>(all == 0.0f ? 0.0f : sum / all);
+      if (lse != nullptr && c == 0) lse[(b * s.heads + h) * s.queries + i] = all == 0.0f ? -INFINITY : most / log2_e + logf(all);
     } else {
       const index at = split * to.rows + (b * s.queries + i) * s.heads + h;
       to.sums[at * s.value_width + c] = sum;
@@ -138,10 +138,10 @@ __global__ void __launch_bounds__(threads) join_kernel(attention_shape s, partia
     const float* const sums = from.sums + row * s.value_width + t;
 #pragma unroll 16
     for (int i = 0; i < from.splits; ++i) sum += sums[i * from.rows * s.value_width] * share[i];
-    out[row * s.value_width + t] = convert<bf16>(all > 0.0f ? sum / all : 0.0f);
+    out[row * s.value_width + t] = convert<bf16>(all == 0.0f ? 0.0f : sum / all);
   }
   const index h = row % s.heads, i = row / s.heads % s.queries, b = row / s.heads / s.queries;
-  if (lse != nullptr && t == 0) lse[(b * s.heads + h) * s.queries + i] = all > 0.0f ? most / log2_e + logf(all) : -INFINITY;
+  if (lse != nullptr && t == 0) lse[(b * s.heads + h) * s.queries + i] = all == 0.0f ? -INFINITY : most / log2_e + logf(all);
 }
 
 }  // namespace

@@ -313,7 +313,7 @@ bool wgmma_attention_gradient(queue& on, const attention_shape& s, const view& q
       const tensor_maps maps{map_of(q, key_queries<D>),    map_of(k, tile_rows), map_of(v, tile_rows),
                              map_of(dout, key_queries<D>), map_of(dk, 64),       map_of(dv, 64)};
       allow_shared(key_gradient_kernel<D, V>, key_shared<D, V>, "attention_gradient");
-      const dim3 grid(static_cast<unsigned>(s.key_heads * s.batch), blocks_for(s.keys, tile_rows, 65535));
+      const dim3 grid(static_cast<unsigned>(s.key_heads * s.batch), blocks_for(s.keys, tile_rows, most_blocks));
       key_gradient_kernel<D, V><<<grid, threads, key_shared<D, V>, on.stream>>>(maps, s, segments, scale, in, bool(dk), bool(dv));
       launched("attention_gradient");
     }

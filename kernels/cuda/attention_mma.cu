@@ -20,7 +20,7 @@ __device__ __forceinline__ void write_rows(bf16* to, index step, index first, in
     for (int d = 0; d < D / 8; ++d) {
       const int c = d * 8 + lane % 4 * 2;
       if (c < width)
-        *reinterpret_cast<unsigned*>(to + row * step + c) = packed(o[d][half * 2] * factor[half], o[d][half * 2 + 1] * factor[half]);
+        *reinterpret_cast<unsigned*>(to + row * step + c) = ptx::pack_bf16(o[d][half * 2] * factor[half], o[d][half * 2 + 1] * factor[half]);
     }
   }
 }
@@ -30,7 +30,7 @@ __global__ void __launch_bounds__(threads) forward_kernel(attention_shape s, con
                                                           const int* segments, float scale, bf16* out, float* lse) {
   extern __shared__ uint4 raw[];
   __shared__ key_range range[tile];
-  const tiles<D, V, false> in{shared_address(raw)};
+  const tiles<D, V, false> in{ptx::shared_address(raw)};
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   const index h = blockIdx.y, b = blockIdx.z, hk = h / s.group;
   const index first = static_cast<index>(gridDim.x - 1 - blockIdx.x) * tile;  // the longest first
@@ -42,7 +42,7 @@ __global__ void __launch_bounds__(threads) forward_kernel(attention_shape s, con
     start_copy(in.wide(0), keys, s.k_step(), begin, s.keys, s.width);
     start_copy(in.narrow(0), values, s.v_step(), begin, s.keys, s.value_width);
   }
-  end_group();
+  ptx::end_copies();
   const key_range seen_by[2] = {range[warp * 16 + lane / 4], range[warp * 16 + lane / 4 + 8]};
   float o[V / 8][4] = {}, largest[2] = {-INFINITY, -INFINITY}, total[2] = {};
   const float factor = scale * log2_e;
@@ -52,8 +52,8 @@ __global__ void __launch_bounds__(threads) forward_kernel(attention_shape s, con
       start_copy(in.wide(stage ^ 1), keys, s.k_step(), key + tile, s.keys, s.width);
       start_copy(in.narrow(stage ^ 1), values, s.v_step(), key + tile, s.keys, s.value_width);
     }
-    end_group();
-    await_groups<1>();
+    ptx::end_copies();
+    ptx::await_copies<1>();
     __syncthreads();
     float c[8][4];
     multiply_rows<8, D>(c, in.first(), warp * 16, in.wide(stage), 0);
@@ -62,12 +62,12 @@ __global__ void __launch_bounds__(threads) forward_kernel(attention_shape s, con
     multiply_add<8, V>(o, c, in.narrow(stage), 0);
     __syncthreads();
   }
-  await_groups<0>();
+  ptx::await_copies<0>();
   float inverse[2];
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     total[half] = over_4(total[half], plus{});
-    const bool sees = total[half] > 0.0f;
+    const bool sees = total[half] != 0.0f;  // a NaN stays one
     inverse[half] = sees ? 1.0f / total[half] : 0.0f;
     const index row = first + warp * 16 + lane / 4 + half * 8;
     if (lse != nullptr && lane % 4 == 0 && row < s.queries)
@@ -82,7 +82,7 @@ __global__ void __launch_bounds__(threads)
                           gradient_inputs rows, const bf16* dout, bf16* dq) {
   extern __shared__ uint4 raw[];
   __shared__ key_range range[tile];
-  const tiles<D, V, true> in{shared_address(raw)};
+  const tiles<D, V, true> in{ptx::shared_address(raw)};
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   const index h = blockIdx.y, b = blockIdx.z, hk = h / s.group;
   const index first = static_cast<index>(gridDim.x - 1 - blockIdx.x) * tile;
@@ -95,7 +95,7 @@ __global__ void __launch_bounds__(threads)
     start_copy(in.wide(0), keys, s.k_step(), begin, s.keys, s.width);
     start_copy(in.narrow(0), values, s.v_step(), begin, s.keys, s.value_width);
   }
-  end_group();
+  ptx::end_copies();
   float lse[2], delta[2];
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
@@ -111,8 +111,8 @@ __global__ void __launch_bounds__(threads)
       start_copy(in.wide(stage ^ 1), keys, s.k_step(), key + tile, s.keys, s.width);
       start_copy(in.narrow(stage ^ 1), values, s.v_step(), key + tile, s.keys, s.value_width);
     }
-    end_group();
-    await_groups<1>();
+    ptx::end_copies();
+    ptx::await_copies<1>();
     __syncthreads();
     const bool full = key >= seen.full_low && key + tile <= seen.full_high;
 #pragma unroll 1
@@ -137,7 +137,7 @@ __global__ void __launch_bounds__(threads)
     }
     __syncthreads();
   }
-  await_groups<0>();
+  ptx::await_copies<0>();
   const float one[2] = {1.0f, 1.0f};
   write_rows<D>(dq + s.q_at(b, 0, h), s.q_step(), first, s.queries, s.width, o, one);
 }
@@ -150,7 +150,7 @@ __global__ void __launch_bounds__(threads, 2)
   extern __shared__ uint4 raw[];
   __shared__ key_range range[tile];
   __shared__ float lse[tile], delta[tile];
-  const tiles<D, V, Keys> in{shared_address(raw)};
+  const tiles<D, V, Keys> in{ptx::shared_address(raw)};
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   const index hk = blockIdx.y, b = blockIdx.z;
   const int key = static_cast<int>(blockIdx.x) * tile;
@@ -167,13 +167,13 @@ __global__ void __launch_bounds__(threads, 2)
     start_copy(in.narrow(stage), dout + s.out_at(b, 0, h), s.out_step(), first, s.queries, s.value_width);
   };
   if (turns > 0) copy_turn(0, 0);
-  end_group();
+  ptx::end_copies();
   const float factor = scale * log2_e;
   tile_range seen{};
   int stage = 0;
   for (index turn = 0; turn < turns; ++turn, stage ^= 1) {
     if (turn + 1 < turns) copy_turn(turn + 1, stage ^ 1);
-    end_group();
+    ptx::end_copies();
     const index h = hk * s.group + turn % s.group, first = start + turn / s.group * tile;
     if (turn % s.group == 0) seen = ranges_of<tile>(s, segments, b, first, range);
     if (threadIdx.x < tile) {
@@ -181,7 +181,7 @@ __global__ void __launch_bounds__(threads, 2)
       lse[threadIdx.x] = row < s.queries ? rows.lse[at] * log2_e : 0.0f;
       delta[threadIdx.x] = row < s.queries ? rows.delta[at] : 0.0f;
     }
-    await_groups<1>();
+    ptx::await_copies<1>();
     __syncthreads();
     if (seen.low < key + tile && seen.high > key) {  // the same for all threads
       const bool full = key >= seen.full_low && key + tile <= seen.full_high;
@@ -212,7 +212,7 @@ __global__ void __launch_bounds__(threads, 2)
     }
     __syncthreads();
   }
-  await_groups<0>();
+  ptx::await_copies<0>();
   const float one[2] = {1.0f, 1.0f};
   if constexpr (Keys)
     if (dk != nullptr) write_rows<D>(dk + s.k_at(b, 0, hk), s.k_step(), key, s.keys, s.width, gk, one);

@@ -150,7 +150,7 @@ __global__ void __launch_bounds__(threads, 1)
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     total[half] = over_4(total[half], plus{});
-    const bool sees = total[half] > 0.0f;
+    const bool sees = total[half] != 0.0f;  // a NaN stays one
     inverse[half] = sees ? 1.0f / total[half] : 0.0f;
     const index at = first + row + half * 8;
     if (lse != nullptr && lane % 4 == 0 && at < s.queries)

@@ -400,7 +400,7 @@ void router(const execution& ex, view logits, view bias, const router_options& o
     using T = typename decltype(tag)::type;
     const std::size_t shared = sizeof(float) * token_warps * (2 * static_cast<std::size_t>(experts) + static_cast<std::size_t>(options.groups));
     allow_shared(router_kernel<T>, shared, "router");
-    router_kernel<T><<<blocks_for(tokens, token_warps), 32 * token_warps, shared, q.stream>>>(
+    router_kernel<T><<<blocks_for(tokens, token_warps, most_blocks), 32 * token_warps, shared, q.stream>>>(
         logits.as<const T>(), bias.as<const float>(), route_numbers(options, static_cast<bool>(bias)), probabilities.as<float>(), ids.as<int>(),
         scores.as<T>(), tokens, experts, k, q.faults);
     launched("router");
@@ -417,7 +417,7 @@ void router_gradient(const execution& ex, view logits, view probabilities, view 
   visit_float("router_gradient", dlogits.type, [&](auto tag) {
     using T = typename decltype(tag)::type;
     const route_numbers o(options, false);
-    const unsigned blocks = blocks_for(tokens, token_warps);
+    const unsigned blocks = blocks_for(tokens, token_warps, most_blocks);
     if (options.scoring == router_scoring::sparsemixer) {
       require(logits.type, dlogits.type, "router_gradient with another type of logits");
       mixture_gradient_kernel<T><<<blocks, 32 * token_warps, 0, q.stream>>>(logits.as<const T>(), probabilities.as<const float>(),
@@ -545,7 +545,7 @@ void router_statistics_gradient(const execution& ex, view probabilities, view va
   queue& q = queue_of(ex);
   visit_float("router_statistics_gradient", dlogits.type, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    statistics_gradient_kernel<T><<<blocks_for(tokens, token_warps), 32 * token_warps, 0, q.stream>>>(
+    statistics_gradient_kernel<T><<<blocks_for(tokens, token_warps, most_blocks), 32 * token_warps, 0, q.stream>>>(
         probabilities.as<const float>(), valid.as<const std::uint8_t>(), dprobability_sum.as<const float>(), dlogits.as<T>(), tokens,
         static_cast<int>(probabilities.columns()));
     launched("router_statistics_gradient");

@@ -14,7 +14,7 @@ struct gate_terms {
   bool gate_free, up_free;  // not clamped
 };
 __device__ __forceinline__ gate_terms terms_of(float g, float u, const gate_numbers& o) {
-  gate_terms t{g, u, 0, !o.limited || g <= o.limit, !o.limited || (u >= -o.limit && u <= o.limit)};
+  gate_terms t{g, u, 0, !o.limited || !(g > o.limit), !o.limited || !(u > o.limit || u < -o.limit)};  // a NaN stays one
   if (!t.gate_free) t.gate = o.limit;
   if (!t.up_free) t.up = u > o.limit ? o.limit : -o.limit;
   t.sigmoid = 1.0f / (1.0f + expf(-o.alpha * t.gate));

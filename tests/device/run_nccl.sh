@@ -2,6 +2,7 @@
 # Ranks with a GPU each: as threads, as processes, under torchrun and mpirun; equal bits; a killed rank.
 # Usage: tests/device/run_nccl.sh PROGRAMS (the folder with moe_trainer and device_nccl) [OUT]
 # RANKS: 2 or 4 (default: as many as there are GPUs). PARTS: some of collectives, bits, kill, oracles. MODELS: of the oracles.
+# JOBS: plans of the oracles that run at once (default 1); more than one needs CUDA's multi-process service, which is started for them.
 # BACKEND=cpu runs bits and oracles without a GPU, to try the script itself.
 set -uo pipefail
 bin=$(realpath "$1"); out=${2:-$(mktemp -d)}; here=$(realpath "$(dirname "$0")/../..")
@@ -29,7 +30,7 @@ want collectives && part "collectives" "$bin/device_nccl"
 # The same training run, by everything that can carry it. bf16 and float32; sums in rank order give the bits of one shared GPU.
 train=(train --backend "$backend" --tokens examples/data/verse.txt --seq 256 --batch 8 --steps 6 --save-every 3)
 torchrun=(python3 -m torch.distributed.run --no-python --standalone --nproc-per-node "$ranks" --)
-mpirun=(mpirun --allow-run-as-root --oversubscribe -n "$ranks")
+mpirun=(mpirun --allow-run-as-root --oversubscribe --bind-to none -n "$ranks")
 same() {
   diff -r -x .lock "$work/$1" "$work/$2" >/dev/null && diff <(sed 's/"tokens_per_second".*"expert_load/"expert_load/; s/"memory_peak.*//' "$work/$1.log") \
     <(sed 's/"tokens_per_second".*"expert_load/"expert_load/; s/"memory_peak.*//' "$work/$2.log") >/dev/null && echo "equal: $1 and $2" ||
@@ -69,8 +70,17 @@ if want kill; then
   part "a killed rank" python3 tests/device/kill_rank.py "$ranks"
 fi
 if want oracles; then
-  LIMIT=1200  # 12 to 17 s a plan. One at a time: programs whose collectives share GPUs wait for each other's time slices.
+  LIMIT=1200  # 12 to 17 s a plan, one at a time: without the service, programs that share GPUs wait for each other's time slices.
   export PLAIT_TEST_RANKS=$ranks
+  if [ "${JOBS:-1}" -gt 1 ]; then
+    export PLAIT_TEST_JOBS=$JOBS
+    if [ "$backend" = cuda ]; then
+      export CUDA_MPS_PIPE_DIRECTORY=$work/service CUDA_MPS_LOG_DIRECTORY=$out
+      mkdir -p "$CUDA_MPS_PIPE_DIRECTORY"
+      nvidia-cuda-mps-control -d || { echo "run_nccl: JOBS=$JOBS needs CUDA's multi-process service (nvidia-cuda-mps-control)" >&2; exit 2; }
+      trap 'echo quit | nvidia-cuda-mps-control; rm -rf "$work"' EXIT
+    fi
+  fi
   # shellcheck disable=SC2206
   models=(${MODELS:-mixtral_aux})
   part "oracles, threads" python3 tests/trainer/oracles.py "${models[@]}"

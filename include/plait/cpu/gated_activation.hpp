@@ -13,8 +13,8 @@ struct gate_terms {
 
   gate_terms(S g, S u, const gated_options& o) : gate(g), up(u) {
     const S limit = static_cast<S>(o.limit);
-    gate_free = o.limit == 0 || g <= limit;
-    up_free = o.limit == 0 || (u >= -limit && u <= limit);
+    gate_free = o.limit == 0 || !(g > limit);  // a NaN stays one
+    up_free = o.limit == 0 || !(u > limit || u < -limit);
     if (!gate_free) gate = limit;
     if (!up_free) up = u > limit ? limit : -limit;
     sigmoid = S(1) / (S(1) + exponential(-static_cast<S>(o.alpha) * gate));

@@ -31,7 +31,7 @@ struct nccl_options {
   void (*last_resort)(const char* why) = nullptr;  // when communicators cannot be aborted: must end the process
 };
 
-/// Rank r is a thread on GPU r. The mesh must not have more ranks than there are GPUs.
+/// Rank r is a thread on GPU r. The mesh must not have more ranks than there are GPUs. A fabric serves one run: make another for the next.
 std::unique_ptr<rank_fabric> nccl_threads(const mesh_shape& mesh, nccl_options options = {});
 /// This process's rank on GPU `device`. All processes must make it at the same place: they compare their GPUs and NCCL's versions.
 std::unique_ptr<rank_fabric> nccl_processes(process_world& world, const mesh_shape& mesh, int device, nccl_options options = {},

@@ -7,11 +7,9 @@
 #include <cstdio>
 #endif
 
-namespace plait::inline v0_1::kernels::ptx {
+#include "plait/kernels/ptx_sm80.cuh"
 
-__device__ __forceinline__ std::uint32_t shared_address(const void* pointer) {
-  return static_cast<std::uint32_t>(__cvta_generic_to_shared(pointer));
-}
+namespace plait::inline v0_1::kernels::ptx {
 
 // --- mbarriers ---------------------------------------------------------------------------------------------------
 
@@ -208,13 +206,5 @@ __device__ __forceinline__ uint4 load_shared16(std::uint32_t address) {
                : "memory");
   return value;
 }
-
-// Two floats to a pair of bfloat16, the first in the low half.
-__device__ __forceinline__ std::uint32_t pack_bf16(float low, float high) {
-  std::uint32_t pair;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
-  return pair;
-}
-__device__ __forceinline__ float2 unpack_bf16(std::uint32_t pair) { return {__uint_as_float(pair << 16), __uint_as_float(pair & 0xffff0000u)}; }
 
 }  // namespace plait::inline v0_1::kernels::ptx

@@ -88,6 +88,18 @@ TEST_CASE("cpu gated activation: clamped, with an offset, gate and up in turn") 
   }
 }
 
+TEST_CASE("cpu gated activation: a NaN is not clamped away") {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  for (const i64 broken : {0, 1}) {  // the gate, then up
+    tensor packed = random(dtype::f64, {1, 2}), dy = random(dtype::f64, {1, 1}), y(dtype::f64, {1, 1}), dpacked(dtype::f64, {1, 2});
+    packed.set(broken, nan);
+    cpu.swiglu(plain, packed.v(), {.limit = 1}, y.v());
+    cpu.swiglu_gradient(plain, packed.v(), dy.v(), {.limit = 1}, dpacked.v());
+    CHECK(std::isnan(y[0]));
+    CHECK(std::isnan(dpacked[0]));
+  }
+}
+
 TEST_CASE("cpu swiglu: gradients") {
   tensor packed = random(dtype::f64, {3, 10}, -3, 3), dy = random(dtype::f64, {3, 5}), y(dtype::f64, {3, 5}),
          dpacked(dtype::f64, {3, 10});

@@ -4,12 +4,13 @@
 #include <cmath>
 
 #include "plait/kernels/cuda/attention.cuh"
+#include "plait/kernels/ptx_sm80.cuh"
 
 namespace plait::inline v0_1::cuda::by_mma {
 
-inline constexpr int tile = 64, threads = 128;  // four warps of 16 rows
+namespace ptx = kernels::ptx;
 
-__device__ __forceinline__ unsigned shared_address(const void* p) { return static_cast<unsigned>(__cvta_generic_to_shared(p)); }
+inline constexpr int tile = 64, threads = 128;  // four warps of 16 rows
 
 /// A tile of 64 rows of D elements in shared memory: 16-byte chunks, the chunk's number mixed with the row's so that eight rows of one
 /// column lie in different banks.
@@ -20,10 +21,6 @@ struct tile_at {
   __device__ __forceinline__ unsigned chunk(int row, int c) const { return base + row * (D * 2) + ((c ^ (row & 7)) << 4); }
 };
 
-/// Starts copying 16 bytes, or writes zeros.
-__device__ __forceinline__ void copy_16(unsigned to, const bf16* from, bool here) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(here ? 16 : 0) : "memory");
-}
 /// Starts copying rows [first, first + 64) of a matrix; what lies outside it becomes zeros.
 template <int D>
 __device__ __forceinline__ void start_copy(tile_at<D> to, const bf16* from, index step, index first, index count, int width) {
@@ -31,36 +28,8 @@ __device__ __forceinline__ void start_copy(tile_at<D> to, const bf16* from, inde
   for (int i = static_cast<int>(threadIdx.x); i < tile * (D / 8); i += threads) {
     const int r = i / (D / 8), c = i % (D / 8);
     const bool here = first + r < count && c * 8 < width;
-    copy_16(to.chunk(r, c), here ? from + (first + r) * step + c * 8 : from, here);
+    ptx::copy_16(to.chunk(r, c), here ? from + (first + r) * step + c * 8 : from, here);
   }
-}
-__device__ __forceinline__ void end_group() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-template <int Pending>
-__device__ __forceinline__ void await_groups() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
-}
-
-__device__ __forceinline__ void load_matrices(unsigned (&r)[4], unsigned address) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(address)
-               : "memory");
-}
-__device__ __forceinline__ void load_transposed(unsigned (&r)[4], unsigned address) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(address)
-               : "memory");
-}
-__device__ __forceinline__ void mma(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-__device__ __forceinline__ unsigned packed(float low, float high) {
-  unsigned pair;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
-  return pair;
 }
 
 /// 16 rows of `a` from `row_a` on times the transpose of N8 * 8 rows of `b` from `row_b` on: c[n8] = a b^T, overwritten. A warp's work.
@@ -74,13 +43,13 @@ __device__ __forceinline__ void multiply_rows(float (&c)[N8][4], tile_at<D> a, i
 #pragma unroll
   for (int k = 0; k < D / 16; ++k) {
     unsigned x[4];
-    load_matrices(x, a.chunk(row_a + lane % 16, k * 2 + lane / 16));
+    ptx::load_matrices(x, a.chunk(row_a + lane % 16, k * 2 + lane / 16));
 #pragma unroll
     for (int n = 0; n < N8; n += 2) {
       unsigned y[4];
-      load_matrices(y, b.chunk(row_b + n * 8 + lane / 16 * 8 + lane % 8, k * 2 + lane / 8 % 2));
-      mma(c[n], x, y[0], y[1]);
-      mma(c[n + 1], x, y[2], y[3]);
+      ptx::load_matrices(y, b.chunk(row_b + n * 8 + lane / 16 * 8 + lane % 8, k * 2 + lane / 8 % 2));
+      ptx::multiply_add(c[n], x, y[0], y[1]);
+      ptx::multiply_add(c[n + 1], x, y[2], y[3]);
     }
   }
 }
@@ -91,14 +60,14 @@ __device__ __forceinline__ void multiply_add(float (&o)[D / 8][4], const float (
   const int lane = static_cast<int>(threadIdx.x) % 32;
 #pragma unroll
   for (int k = 0; k < N8; k += 2) {
-    const unsigned x[4] = {packed(p[k][0], p[k][1]), packed(p[k][2], p[k][3]), packed(p[k + 1][0], p[k + 1][1]),
-                           packed(p[k + 1][2], p[k + 1][3])};
+    const unsigned x[4] = {ptx::pack_bf16(p[k][0], p[k][1]), ptx::pack_bf16(p[k][2], p[k][3]), ptx::pack_bf16(p[k + 1][0], p[k + 1][1]),
+                           ptx::pack_bf16(p[k + 1][2], p[k + 1][3])};
 #pragma unroll
     for (int d = 0; d < D / 8; d += 2) {
       unsigned y[4];
-      load_transposed(y, m.chunk(row_m + k * 8 + lane % 16, d + lane / 16));
-      mma(o[d], x, y[0], y[1]);
-      mma(o[d + 1], x, y[2], y[3]);
+      ptx::load_matrices<true>(y, m.chunk(row_m + k * 8 + lane % 16, d + lane / 16));
+      ptx::multiply_add(o[d], x, y[0], y[1]);
+      ptx::multiply_add(o[d + 1], x, y[2], y[3]);
     }
   }
 }

@@ -123,6 +123,9 @@ __device__ __forceinline__ S over_group(S value, Op op) {
 
 // --- launches ------------------------------------------------------------------------------------------------------
 
+inline constexpr index most_blocks = 0x7fffffff;  // of a grid's first extent
+
+/// `most`: of a kernel whose blocks go on with what is left; one whose blocks do not passes most_blocks.
 inline unsigned blocks_for(index items, index per_block, index most = 1 << 20) {
   const index n = (items + per_block - 1) / per_block;
   return static_cast<unsigned>(n < 1 ? 1 : n > most ? most : n);

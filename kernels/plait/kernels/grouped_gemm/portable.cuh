@@ -31,10 +31,6 @@ struct operand {
   int contraction;      // contraction steps that exist
 };
 
-__device__ __forceinline__ void copy16(std::uint32_t to, const void* from, bool valid) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(valid ? 16 : 0) : "memory");
-}
-
 // What does not exist becomes zero.
 template <major Major>
 __device__ __forceinline__ void load_stage(const operand& from, std::uint32_t to, int first) {
@@ -46,22 +42,7 @@ __device__ __forceinline__ void load_stage(const operand& from, std::uint32_t to
     const int step = first + (Major == major::k ? across : line);
     const bool valid = row < from.extent && step < from.contraction;
     const auto at = Major == major::k ? line * from.stride + step : step * from.stride + across;
-    copy16(to + static_cast<std::uint32_t>(line * pitch<Major> + across * 2), from.data + (valid ? at : 0), valid);
-  }
-}
-
-template <bool Transposed>
-__device__ __forceinline__ void load_matrices(std::uint32_t (&m)[4], std::uint32_t address) {
-  if constexpr (Transposed) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
-                 : "r"(address)
-                 : "memory");
-  } else {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
-                 : "r"(address)
-                 : "memory");
+    ptx::copy_16(to + static_cast<std::uint32_t>(line * pitch<Major> + across * 2), from.data + (valid ? at : 0), valid);
   }
 }
 
@@ -74,17 +55,10 @@ __device__ __forceinline__ void load_fragment(std::uint32_t (&m)[4], std::uint32
   row += (rows_first ? near : far) * 8;
   step += (rows_first ? far : near) * 8;
   if constexpr (Major == major::k) {
-    load_matrices<false>(m, stage + static_cast<std::uint32_t>((row + (lane & 7)) * pitch<Major> + step * 2));
+    ptx::load_matrices(m, stage + static_cast<std::uint32_t>((row + (lane & 7)) * pitch<Major> + step * 2));
   } else {
-    load_matrices<true>(m, stage + static_cast<std::uint32_t>((step + (lane & 7)) * pitch<Major> + row * 2));
+    ptx::load_matrices<true>(m, stage + static_cast<std::uint32_t>((step + (lane & 7)) * pitch<Major> + row * 2));
   }
-}
-
-__device__ __forceinline__ void multiply(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 template <major A, major B>
@@ -98,12 +72,12 @@ __device__ __forceinline__ void multiply_tile(float (&sum)[4][4][4], const opera
       load_stage<A>(a, to, block * depth);
       load_stage<B>(b, to + stage_bytes<A>, block * depth);
     }
-    asm volatile("cp.async.commit_group;" ::: "memory");
+    ptx::end_copies();
   };
   load(0);
   load(1);
   for (int block = 0; block < blocks; ++block) {
-    asm volatile("cp.async.wait_group 1;" ::: "memory");
+    ptx::await_copies<1>();
     __syncthreads();
     load(block + 2);
     const std::uint32_t stage = memory + static_cast<std::uint32_t>(block % stages) * bytes;
@@ -118,11 +92,11 @@ __device__ __forceinline__ void multiply_tile(float (&sum)[4][4][4], const opera
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
 #pragma unroll
-        for (int j = 0; j < 4; ++j) multiply(sum[i][j], left[i], right[j / 2][j % 2 * 2], right[j / 2][j % 2 * 2 + 1]);
+        for (int j = 0; j < 4; ++j) ptx::multiply_add(sum[i][j], left[i], right[j / 2][j % 2 * 2], right[j / 2][j % 2 * 2 + 1]);
       }
     }
   }
-  asm volatile("cp.async.wait_group 0;" ::: "memory");
+  ptx::await_copies<0>();
   __syncthreads();
 }
 
