@@ -175,7 +175,8 @@ int explain(const options& o) {
   shape.recompute = o.recompute;
   shape.balance_weighs = s.config.aux_weight() != 0;
   const std::vector<std::string> axes{"fsdp_outer", "fsdp_inner", "tp"};
-  const plait::explanation e = plait::explain(s.table(), plait::numbers_of(s.config), o.mesh, axes, shape, o.rank);
+  plait::explanation e;
+  naming_kv_heads(s, [&] { e = plait::explain(s.table(), plait::numbers_of(s.config), o.mesh, axes, shape, o.rank); });
   if (o.json) fmt::print("{}\n", as_json(s, e, shape, axes).text());
   else print(s, e, shape);
   return 0;

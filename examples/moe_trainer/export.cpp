@@ -8,6 +8,8 @@
 #include <cstring>
 #include <map>
 #include <set>
+#include <string_view>
+#include <utility>
 
 #include "plait/io/json_lines.hpp"
 #include "plait/train/gather_texts.hpp"
@@ -40,6 +42,30 @@ void remove_other_weights(const std::string& folder, const std::set<std::string>
   for (const std::string& name : plait::io::names_in(folder))
     if ((numbered(name) || name == "model.safetensors" || name == index_name) && !ours.contains(name))
       plait::io::writes().remove_file((folder + "/" + name).c_str());
+}
+
+/// Where the value of a field of the outermost object lies in the text of valid JSON, and its length: 0 if the field is not there. The value
+/// is a text, a number or null.
+std::pair<std::size_t, std::size_t> scalar_of(const std::string& text, std::string_view name) {
+  const auto end_of_text = [&](std::size_t open) {
+    std::size_t at = open + 1;
+    while (at < text.size() && text[at] != '"') at += text[at] == '\\' ? 2 : 1;
+    return at + 1;
+  };
+  constexpr const char* spaces = " \t\r\n";
+  int depth = 0;
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    if (text[at] == '{' || text[at] == '[') ++depth;
+    if (text[at] == '}' || text[at] == ']') --depth;
+    if (text[at] != '"') continue;
+    const std::size_t end = end_of_text(at), colon = text.find_first_not_of(spaces, end);
+    if (depth == 1 && std::string_view(text).substr(at + 1, end - at - 2) == name && colon != text.npos && text[colon] == ':') {
+      const std::size_t begin = text.find_first_not_of(spaces, colon + 1);
+      return {begin, (text[begin] == '"' ? end_of_text(begin) : text.find_first_of(" \t\r\n,}", begin)) - begin};
+    }
+    at = end - 1;
+  }
+  return {0, 0};
 }
 
 }  // namespace
@@ -85,14 +111,8 @@ std::string config_text(const plait::io::model_config& config, plait::dtype type
   std::string text = config.raw_text;
   const std::string now = type == plait::dtype::bf16 ? "bfloat16" : "float32";
   if (now == config.dtype) return text;
-  for (const char* key : {"\"dtype\"", "\"torch_dtype\""}) {
-    const std::size_t at = text.find(key);
-    if (at == std::string::npos) continue;
-    const std::size_t open = text.find('"', text.find(':', at));
-    const std::size_t close = text.find('"', open + 1);
-    if (close != std::string::npos) text.replace(open + 1, close - open - 1, now);
-    break;
-  }
+  for (const char* name : {"dtype", "torch_dtype"})
+    if (const auto [begin, size] = scalar_of(text, name); size > 0) text.replace(begin, size, '"' + now + '"');
   return text;
 }
 

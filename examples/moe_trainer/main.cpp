@@ -1,6 +1,7 @@
 // The mixture-of-experts trainer. Exit codes: 0 done, 2 bad input (flags, files, plans that do not fit), 3 stopped by a signal with the
 // state saved, 1 anything else; the last line on stderr says what was wrong. Processes of one run end alike.
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 
@@ -24,6 +25,7 @@ int run(char** argv, trainer::options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a file above the limit (ulimit -f) is then an error of its write, which says so and is dealt with
   int exit_code = 0;
   std::optional<trainer::options> options = trainer::parse(argc, argv, exit_code);
   if (!options) return exit_code;

@@ -53,6 +53,8 @@ constexpr const char* companion_names[] = {"generation_config.json", "tokenizer.
 /// Whether a --model folder is a checkpoint of ours or a folder of them.
 bool is_checkpoint(const std::string& folder) { return plait::io::holds_manifest(folder) || !plait::io::steps_in(folder).empty(); }
 
+}  // namespace
+
 plait::io::checkpoint open_saved(const std::string& path, bool speaks) {
   std::vector<std::string> passed_over;
   const std::string folder = plait::io::latest_checkpoint(path, &passed_over);
@@ -60,8 +62,6 @@ plait::io::checkpoint open_saved(const std::string& path, bool speaks) {
     if (speaks) std::fprintf(stderr, "moe_trainer: note: passed over: %s\n", why.c_str());
   return plait::io::open_checkpoint(folder);
 }
-
-}  // namespace
 
 const plait::family& family_named(const std::string& name) {
   static const std::vector<plait::family> families = {
@@ -147,7 +147,7 @@ session::session(const options& from) : o(from) {
     config = std::move(files.config);
     companions = std::move(files.companions);
     if (!o.resume_from.empty() && !o.model.empty()) {
-      const plait::io::model_config asked = plait::io::read_config(o.model);
+      const plait::io::model_config asked = is_checkpoint(o.model) ? files_of(open_saved(o.model, false)).config : plait::io::read_config(o.model);
       plait::io::require_model(*saved, asked, false);  // the diff, if it is another model
       config = asked;
     }
@@ -183,17 +183,21 @@ void session::read_companions(const std::string& model) {
   }
 }
 
-rank_model::rank_model(plait::context& c, const session& s) {
-  const unsigned cores = std::max(1u, std::thread::hardware_concurrency());
-  const int sharing = s.o.world != nullptr ? s.o.world->local_size() : c.mesh.ranks();
-  c.exec.threads = s.o.threads > 0 ? s.o.threads : std::max(1, static_cast<int>(cores) / sharing);
+void naming_kv_heads(const session& s, const std::function<void()>& work) {
   try {
-    plait::build_store(c, store, s.table(), plait::numbers_of(s.config), s.use());
+    work();
   } catch (const plait::plan_misfit& e) {
     const std::string_view what = e.what();
     if (what.find("k_proj") == what.npos || what.find("plait[indivisible]") == what.npos || s.plan->repeating_table == nullptr) throw;
     throw plait::plan_misfit(std::string(what) + ", or add --kv-heads replicate");
   }
+}
+
+rank_model::rank_model(plait::context& c, const session& s) {
+  const unsigned cores = std::max(1u, std::thread::hardware_concurrency());
+  const int sharing = s.o.world != nullptr ? s.o.world->local_size() : c.mesh.ranks();
+  c.exec.threads = s.o.threads > 0 ? s.o.threads : std::max(1, static_cast<int>(cores) / sharing);
+  naming_kv_heads(s, [&] { plait::build_store(c, store, s.table(), plait::numbers_of(s.config), s.use()); });
   if (const std::int64_t n = parameters_of(store); n > 250'000'000 && c.rank == 0 && s.o.leads() && (s.saved || s.folder))  // takes a while
     std::fprintf(stderr, "moe_trainer: note: reading %.1f B parameters from %s\n", 1e-9 * static_cast<double>(n), (s.saved ? s.saved->path : s.o.model).c_str());
   if (s.saved != nullptr) plait::load_checkpoint(c, store, *s.saved, s.resumes());
@@ -241,6 +245,14 @@ void require_writable(const std::string& flag, const std::string& path, output k
   const std::string folder = parent_folder(path);
   if (::stat(folder.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) throw usage_error(what + "the folder " + folder + " is not there; create it first");
   if (::access(folder.c_str(), W_OK) != 0) throw usage_error(what + "the folder " + folder + " cannot be written to");
+}
+
+void require_no_model(const std::string& flag, const std::string& path) {
+  if (path.empty()) return;
+  if (plait::io::holds_manifest(path)) throw usage_error(flag + " " + path + ": is a checkpoint; name the folder that it is in, or another one");
+  if (is_checkpoint(path)) return;
+  if (::access((path + "/config.json").c_str(), F_OK) == 0 || plait::io::holds_shards(path))
+    throw usage_error(flag + " " + path + ": holds a model; name another folder");
 }
 
 void require_no_checkpoint(const std::string& flag, const std::string& path) {

@@ -26,6 +26,9 @@ struct model_files {
 };
 model_files files_of(const plait::io::checkpoint& saved);
 
+/// A checkpoint, or of a folder of them the latest that is valid; later ones that are not are named on stderr if it `speaks`.
+plait::io::checkpoint open_saved(const std::string& path, bool speaks);
+
 /// Everything that is known before the ranks start.
 struct session {
   const options& o;
@@ -63,6 +66,9 @@ struct rank_model {
   rank_model(plait::context& c, const session& s);
 };
 
+/// Runs `work`; where it finds too few key and value heads to cut, the error names the flag for that, too.
+void naming_kv_heads(const session& s, const std::function<void()>& work);
+
 /// How many numbers the model has.
 std::int64_t parameters_of(const plait::parameter_store& store);
 
@@ -79,6 +85,8 @@ enum class output { folder, file, log };
 void require_writable(const std::string& flag, const std::string& path, output kind);
 /// Refuses a folder of checkpoints: a model beside them would be passed over by whoever reads the folder.
 void require_no_checkpoint(const std::string& flag, const std::string& path);
+/// Refuses a folder for checkpoints that is a checkpoint itself, which would be read instead of them, or a model, which they would hide.
+void require_no_model(const std::string& flag, const std::string& path);
 
 int train(const options& o);
 int eval(const options& o);

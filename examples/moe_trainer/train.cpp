@@ -134,6 +134,7 @@ int train(const options& o) {
       throw usage_error("--export and --save name the same folder; give the export one of its own");
   }
   require_writable("--save", o.save_to, output::folder);
+  if (o.leads()) require_no_model("--save", o.save_to);
   const session s(o);
   const token_source tokens(s, o.tokens);
   plait::io::training_state begun;

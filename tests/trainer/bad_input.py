@@ -60,6 +60,7 @@ refuse("ep-mode unknown", 2, ["--ep-mode", "scatter"], *evaluate, "--mesh", "tp=
 refuse("tp does not divide ep", 2, ["tp=4", "ep=2"], *evaluate, "--mesh", "tp=4,ep=2", "--ep")
 refuse("ep does not divide ranks", 2, ["ep=4", "fsdp x tp"], *evaluate, "--mesh", "fsdp=3,tp=2,ep=4", "--ep")
 refuse("heads not divided", 2, ["plait[indivisible]", "k_proj", "--kv-heads replicate"], *evaluate, "--mesh", "tp=8")
+refuse("heads not divided, seen before the run", 2, ["plait[indivisible]", "k_proj", "--kv-heads replicate"], "explain", "--mesh", "tp=8")
 refuse("query heads not divided", 2, ["plait[indivisible]", "q_proj"], *evaluate, "--mesh", "tp=3", "--kv-heads", "replicate")
 refuse("experts not divided", 2, ["plait[indivisible]"], *evaluate, "--mesh", "fsdp=3,ep=3", "--ep")
 os.environ["CUDA_VISIBLE_DEVICES"] = "none"

@@ -119,6 +119,14 @@ def tools():
         report.check("BAD" in out and "optim-00002" in out, f"verify of a damaged file: {out}")
         _, err = run(*common, "--steps", 5, "--resume", a, expect=2)
         report.check("optim-00002" in err and "damaged" in err, f"resume from a damaged file: {err}")
+        # a folder whose latest manifest is damaged: whoever then gets an older step is told so
+        with open(os.path.join(step(a, 3), "plait.json"), "r+b") as f:
+            f.truncate(100)
+        out, _ = run("checkpoint", "verify", a, expect=1)
+        report.check("BAD" in out and "step-00000003/plait.json" in out and "step 2" in out.splitlines()[-1], f"verify passes over a damaged manifest: {out}")
+        for tool, more in (("merge", [os.path.join(d, "merged")]), ("diff", [step(a, 2)])):
+            _, err = run("checkpoint", tool, a, *more)
+            report.check("passed over" in err and "step-00000003/plait.json" in err, f"{tool} passes over a damaged manifest in silence: {err}")
         # weights alone, and plans alike: eval of a checkpoint is eval of the model it holds
         one, _ = run("eval", "--model", b, "--tokens", tokens_of("mixtral"))
         two, _ = run("eval", "--model", b, "--tokens", tokens_of("mixtral"), "--mesh", "tp=2", "--sp", "--ep")
@@ -304,6 +312,7 @@ def refused():
         refuse("a folder in use", ["step 2", "--resume"], *train, "--steps", 4, "--save", save)
         run(*train, "--steps", 4, "--resume", save, "--save", save)
         refuse("later steps in the way", ["step 4", "step 2"], *train, "--steps", 4, "--resume", step(save, 2), "--save", save)
+        refuse("a checkpoint as the folder for more", ["is a checkpoint", "the folder that it is in"], *train, "--steps", 6, "--resume", step(save, 4), "--save", step(save, 4))
         refuse("another model", ["another model"], "train", "--model", folder("qwen3_moe"), "--tokens", tokens_of("qwen3_moe"), "--resume", save)
         refuse("no such folder", ["is not there"], *train, "--resume", os.path.join(d, "none"))
         refuse("a folder without checkpoints", ["holds no checkpoint"], *train, "--resume", d)
@@ -315,10 +324,15 @@ def refused():
         refuse("one folder for diff", ["folders"], "checkpoint", "diff", save)
         out, _ = run(*train, "--steps", 4, "--resume", save)
         report.check("done already" in out, f"nothing to do: {out}")
+        # a checkpoint is a model wherever --model is taken
+        run("train", "--model", save, "--tokens", tokens_of("mixtral"), "--steps", 5, "--resume", save)
         # without optimizer state a folder cannot be continued, only loaded
         out = os.path.join(d, "hf")
         run(*train, "--steps", 0, "--export", out)
         refuse("an export", ["holds no checkpoint"], *train, "--resume", out)
+        refuse("checkpoints beside a model, which --model would then pass over", ["holds a model"], *train, "--steps", 1, "--save", out)
+        os.mkdir(step(out, 3))
+        refuse("a step's folder without a manifest", ["step-00000003", "has no plait.json"], *train, "--resume", out)
 
 
 resume_is_bitwise()

@@ -210,6 +210,24 @@ def export_and_import():
                 report.check(same, f"{model} under {plan}: the exported tensors are not those loaded")
                 report.check(bytes_of(os.path.join(d, "e", "config.json")) == bytes_of(os.path.join(folder(model), "config.json")),
                              f"{model} under {plan}: config.json is not kept")
+    with scratch() as d:  # the element type is said anew, wherever and however config.json says it; all else stays
+        source = os.path.join(d, "model")
+        shutil.copytree(folder("mixtral"), source)
+        given = json.load(open(os.path.join(source, "config.json")))
+        given = {k: v for k, v in given.items() if k not in ("dtype", "torch_dtype")}
+        for i, types in enumerate(({"dtype": "float32"}, {"torch_dtype": "float32"}, {"dtype": None}, {"torch_dtype": None},
+                                   {"dtype": None, "torch_dtype": "float32"}, {"note": {"dtype": "int8"}, "other": "dtype", "dtype": "float32"}, {})):
+            for first in (True, False):  # of the fields, or the last
+                with open(os.path.join(source, "config.json"), "w") as f:
+                    json.dump({**types, **given} if first else {**given, **types}, f)
+                out = os.path.join(d, f"e{i}{first}")
+                run("train", "--model", source, "--tokens", tokens_of("mixtral"), "--steps", 0, "--dtype", "bf16", "--export", out)
+                want = {**given, **types, **{k: "bfloat16" for k in types if k in ("dtype", "torch_dtype")}}
+                text = open(os.path.join(out, "config.json")).read()
+                try:
+                    report.check(json.loads(text) == want, f"exported in bf16 from {types}: {text}")
+                except ValueError as e:
+                    report.check(False, f"exported in bf16 from {types}: no JSON any more ({e}): {text[:80]!r}")
     print("export compared", flush=True)
 
 

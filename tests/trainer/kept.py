@@ -2,6 +2,7 @@
 import fcntl
 import json
 import os
+import resource
 import subprocess
 
 from lib_trainer import ORACLES, TRAINER, Report, Safetensors, run, scratch, write_safetensors
@@ -13,9 +14,9 @@ TRAIN = ["train", "--model", MIXTRAL, "--tokens", TOKENS]
 MESHES = ([], ["--mesh", "fsdp=2,tp=2", "--sp", "--ep"], ["--processes", "2"])
 
 
-def fails(d, what, code, words, *args):
+def fails(d, what, code, words, *args, before=None):
     """Runs in folder `d`, which is also that of temporary files; returns the last line on stderr."""
-    p = subprocess.run([TRAINER, *map(str, args)], cwd=d, env={**os.environ, "TMPDIR": d}, capture_output=True, text=True, timeout=300)
+    p = subprocess.run([TRAINER, *map(str, args)], cwd=d, env={**os.environ, "TMPDIR": d}, capture_output=True, text=True, timeout=300, preexec_fn=before)
     line = p.stderr.strip().splitlines()[-1] if p.stderr.strip() else ""
     report.check(p.returncode == code and all(w in line for w in words), f"{what}: exit {p.returncode} (wanted {code}), {p.stderr[-600:]!r} (wanted {words})")
     return line
@@ -62,6 +63,20 @@ def exports():
                     finally:
                         subprocess.run(["umount", disk], check=True)
     print("failed exports compared", flush=True)
+
+
+def file_limits():
+    """A limit of the size of files (ulimit -f) is an error like a full disk, not the end of the program."""
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
+    with scratch() as d:
+        fails(d, "a checkpoint above the limit", 1, ["1 of 1 checkpoints could not be saved"], *TRAIN, "--steps", 3, "--save", "save", "--log", "log", before=limit)
+        report.check(os.listdir(os.path.join(d, "save")) == [".lock"], "something is left of a checkpoint that was not saved")
+        report.check(len(open(os.path.join(d, "log")).read().splitlines()) == 3, "the log is not whole")
+        fails(d, "an export above the limit", 1, ["--export", "File too large"], *TRAIN, "--steps", 3, "--export", "model", before=limit)
+        # in files below the limit there is room
+        p = subprocess.run([TRAINER, *TRAIN, "--steps", "3", "--export", "parts", "--export-shard-size", "3e-5"], cwd=d, capture_output=True, text=True, preexec_fn=limit)
+        report.check(p.returncode == 0, f"an export in files below the limit: {p.stderr[-300:]!r}")
 
 
 def divergence():
@@ -177,6 +192,7 @@ def logs():
 
 
 exports()
+file_limits()
 divergence()
 logs()
 rows_without_labels()

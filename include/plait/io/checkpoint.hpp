@@ -116,6 +116,7 @@ inline bool holds_shards(const std::string& folder) {
 }
 
 inline manifest read_manifest(const std::string& folder) {
+  if (!holds_manifest(folder)) throw input_error(folder, "", "has no " + std::string(manifest_name) + ", so it is no whole checkpoint; use another one");
   const std::string shown = folder + "/" + manifest_name;
   return parse_manifest(shown, read_text_file(resolve_inside(folder, manifest_name, folder, ""), std::uint64_t{4} << 30, shown));
 }

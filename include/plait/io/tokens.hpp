@@ -4,8 +4,11 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
+#include <fstream>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 #include "plait/io/error.hpp"
@@ -123,7 +126,14 @@ inline token_rows read_token_tensors(const std::string& path, std::int64_t vocab
 
 }  // namespace detail
 
-inline bool is_token_tensor_file(std::string_view path) { return path.ends_with(".safetensors"); }
+/// Whether a file holds tensors rather than a text: by its name, or because it begins as safetensors do, with the length of a header that
+/// opens with a brace. Four bytes of that length are zero, as no text's are.
+inline bool is_token_tensor_file(const std::string& path) {
+  std::error_code problem;
+  if (path.ends_with(".safetensors") || !std::filesystem::is_regular_file(path, problem)) return path.ends_with(".safetensors");
+  char head[9] = {};
+  return std::ifstream(path, std::ios::binary).read(head, sizeof head) && head[8] == '{' && std::all_of(head + 4, head + 8, [](char c) { return c == 0; });
+}
 
 /// Text as rows of `columns` bytes each, a shorter rest at the end left out.
 inline token_rows tokens_of_text(std::string_view file, std::string_view text, std::int64_t columns, std::int64_t vocabulary) {
@@ -150,8 +160,7 @@ inline token_rows tokens_of_text(std::string_view file, std::string_view text, s
   return out;
 }
 
-/// Reads `path`: a name that ends in .safetensors is a token tensor file, anything else is text cut into rows of
-/// `columns` bytes. Every token must be below `vocabulary` (0: not checked).
+/// Reads `path`: tensors if is_token_tensor_file says so, anything else is text cut into rows of `columns` bytes. Every token must be below `vocabulary` (0: not checked).
 inline token_rows read_tokens(const std::string& path, std::int64_t vocabulary, std::int64_t columns) {
   if (is_token_tensor_file(path)) return detail::read_token_tensors(path, vocabulary);
   return tokens_of_text(path, read_text_file(path, std::uint64_t{1} << 32), columns, vocabulary);

@@ -50,6 +50,21 @@ TEST_CASE("token tensors") {
   CHECK(rows.length == std::vector<std::int64_t>{0});  // a row may be all padding
 }
 
+TEST_CASE("tensors are known by what a file begins with, too") {
+  const scratch folder;
+  const std::string path = folder.file("tokens.bin");
+  const std::vector<std::int64_t> ids{1, 2, 3, 4, 5, 6};
+  write_safetensors(path, std::vector<tensor_to_write>{{"input_ids", element::i64, {2, 3}, ids.data()}});
+  CHECK(is_token_tensor_file(path));
+  CHECK(read_tokens(path, 7, 2).input_ids == ids);
+  for (const std::string_view text : {"", "{", "12345678{\"a\": 1}", "{\"a\": 1, \"b\": {}}"}) {
+    write_text_file(path, text);
+    CHECK_FALSE(is_token_tensor_file(path));
+  }
+  CHECK_FALSE(is_token_tensor_file(folder.path));
+  CHECK_FALSE(is_token_tensor_file(folder.file("none")));
+}
+
 TEST_CASE("refused token tensors") {
   const scratch folder;
   const std::string path = folder.file("t.safetensors");
