@@ -1,5 +1,5 @@
 // A style of one's own that moves its output to a dim of a larger tensor.
-#include "plait/ops/dense.hpp"
+#include "plait/ops/styled.hpp"
 
 struct tp : plait::axis<2> {};
 struct node : plait::mesh<tp> {};

@@ -1,5 +1,5 @@
 // A rowwise projection of a whole input: its style says that the input arrives cut.
-#include "plait/ops/dense.hpp"
+#include "plait/ops/styled.hpp"
 #include "plait/style/dense.hpp"
 
 struct tp : plait::axis<2> {};

@@ -1,5 +1,5 @@
 // A style of one's own that promises an output cut in the last dim; a weight cut by its input dim gives a pending sum.
-#include "plait/ops/dense.hpp"
+#include "plait/ops/styled.hpp"
 
 struct tp : plait::axis<2> {};
 struct node : plait::mesh<tp> {};

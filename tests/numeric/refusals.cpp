@@ -157,7 +157,11 @@ TEST_CASE("a parameter is an operand like others, in its unit") {
     CHECK(*y.local() == 8.0f);
     store.leave_unit(c, unit_of_a, -1);
     run_back(c, y);
+    REFUSED(store.gradient_norm(c), "call synchronise_gradients before");
+    REFUSED(store.update(c, {}), "call synchronise_gradients before");
     store.synchronise_gradients(c);
+    REFUSED(store.synchronise_gradients(c), "are whole already");
+    CHECK(store.gradient_norm(c) > 0);
     // By the second operand 2 * 4 rows of ones, over 2 ranks; by the first nothing, since a row of equal numbers stays normal.
     for (std::int64_t i = 0; i < 8; ++i) CHECK(store.slots[0].accumulated.as<float>()[i] == doctest::Approx(16));
     REFUSED(scale(c, w, 2), "outside of its unit");

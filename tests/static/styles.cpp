@@ -1,7 +1,7 @@
 // Each style's slots fit each other: the product of a cut weight and the bias that its bias slot cuts come out as its output slot says.
 #include <utility>
 
-#include "plait/ops/dense.hpp"
+#include "plait/ops/styled.hpp"
 #include "plait/plan/covers.hpp"
 #include "plait/style/dense.hpp"
 

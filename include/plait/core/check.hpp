@@ -10,6 +10,12 @@ struct every_axis_is_in_the_mesh {
   static constexpr bool ok = Ok;
 };
 template <bool Ok, class... Context>
+struct a_layout_is_a_mesh_and_entries {
+  static_assert(Ok, "plait[not-a-layout]: a layout is layout<mesh, on<axis, placement>...>, with an entry for each axis that is not "
+                    "Replicate; something else is given here, where a layout, its mesh or an entry belongs");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
 struct an_axis_is_used_once {
   static_assert(Ok, "plait[axis-cuts-twice]: this axis would cut two dims of one tensor; name each axis once, or gather first");
   static constexpr bool ok = Ok;
@@ -149,6 +155,12 @@ struct gate_and_up_are_told_apart {
   static constexpr bool ok = Ok;
 };
 template <bool Ok, class... Context>
+struct a_named_row_is_there {
+  static_assert(Ok, "plait[no-such-row]: the model's tables have no parameter or activation point of this name (and kind of layer); "
+                    "write it as the table does, with * for the layer's number");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
 struct every_parameter_row_has_a_rule {
   static_assert(Ok, "plait[uncovered-parameter]: no rule of this plan matches this row of the parameter table; "
                     "add a rule for it (replicated is a style too)");
@@ -199,6 +211,18 @@ template <bool Ok, class... Context>
 struct fsdp_shares_out_what_ranks_use_apart {
   static_assert(Ok, "plait[fsdp-over-invariant]: this parameter's style says that the ranks of FSDP's axis do identical work with it "
                     "(Invariant), so they have no gradients to add; name the axis that cuts the batch for FSDP, or another one in the style");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct a_styled_op_has_its_operands {
+  static_assert(Ok, "plait[styled-operands]: an op under a style takes the context, a tensor (project_experts: dispatched rows) and weights with "
+                    "their style, as weight<plan, model, \"name\">(store) gives them; without a style it is linear, grouped_linear");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
+struct a_precision_can_be_kept {
+  static_assert(Ok, "plait[precision-types]: a precision names float, double or plait::bfloat16 for each role, and one type for reducing gradients "
+                    "and for accumulating them");
   static constexpr bool ok = Ok;
 };
 template <bool Ok, class... Context>

@@ -10,6 +10,11 @@ namespace plait::inline v0_1 {
 inline constexpr int max_atoms = 8;
 
 namespace detail {
+template <class Atom>
+constexpr int size_of_axis() {
+  if constexpr (decltype(derives_from_axis(static_cast<Atom*>(nullptr)))::value) return Atom::size;
+  else return 1;  // refused
+}
 template <class... Types>
 constexpr bool all_different() {
   constexpr int position[sizeof...(Types) + 1] = {position_of<Types, Types...>()..., 0};
@@ -29,9 +34,11 @@ constexpr std::uint32_t mask_of(atom_list<Wanted...>*) {
 template <class... Atoms>
 struct mesh {
   static_assert(sizeof...(Atoms) >= 1 && sizeof...(Atoms) <= max_atoms, "plait[mesh-axes]: a mesh has 1 to 8 atomic axes");
+  static_assert((decltype(detail::derives_from_axis(static_cast<Atoms*>(nullptr)))::value && ...),
+                "plait[mesh-axes]: a mesh is made of atomic axes, each a struct derived from axis<size> (or axis<dyn>); name a view's atoms");
   static_assert(detail::all_different<Atoms...>(), "plait[mesh-axes]: a mesh lists each atomic axis once; remove the repeated one");
   static constexpr int atoms = sizeof...(Atoms);
-  static constexpr int sizes[sizeof...(Atoms)] = {Atoms::size...};
+  static constexpr int sizes[sizeof...(Atoms)] = {detail::size_of_axis<Atoms>()...};
 
   template <class Atom>
   static constexpr int index = position_of<Atom, Atoms...>();

@@ -2,7 +2,6 @@
 // Dense typed ops. No op communicates: each checks its operands' types, then makes one run-time call.
 #include "plait/ops/redistribute.hpp"
 #include "plait/runtime/op_dense.hpp"
-#include "plait/style/style.hpp"
 #include "plait/typing/contraction.hpp"
 #include "plait/typing/elementwise.hpp"
 
@@ -92,12 +91,11 @@ inline void require_alike(const array& x, const array& z, int dims, const char* 
 /// y[..., out] = x[..., in] W[out, in]^T.
 template <class X, class W>
 auto linear(context& c, const X& x, const W& w) {
-  static_assert(W::rank == 2);
   using verdict = detail::linear_verdict<X, W>;
   using result = detail::result_t<typename X::element, typename detail::replace_last<typename X::extents_type, W::extents_type::value[0]>::type,
                                   typename X::mesh, verdict>;
   constexpr bool fits = check::elements_agree<std::is_same_v<typename X::element, typename W::element>, X, W>::ok &&
-                        check::extents_agree<compatible(detail::last_extent<X>, W::extents_type::value[1]), X, W>::ok;
+                        check::extents_agree<W::rank == 2 && compatible(detail::last_extent<X>, detail::last_extent<W>), X, W>::ok;
   if constexpr (fits && detail::accept<typename X::mesh, verdict, X, W>::ok) {
     detail::require_extents(x.data().global[X::rank - 1] == w.data().global[1], "linear: the input's last extent is not the weight's second");
     return result(runtime::linear(c, x.data(), w.data(), verdict::value.out));
@@ -289,101 +287,6 @@ auto merge_heads(context& c, const X& x) {
   } else {
     return result(x.data());
   }
-}
-
-/// A parameter together with the style that rules it.
-template <class Style, class Tensor>
-struct styled : Tensor {
-  using style = Style;
-  using tensor_type = Tensor;
-  explicit styled(Tensor t) : Tensor(std::move(t)) {}
-};
-
-namespace detail {
-
-/// Layout of x with a slot's placement on the style's axis.
-template <class X, class Style, class Slot>
-struct slot_layout {
-  static_assert(check::every_axis_is_in_the_mesh<(X::mesh::template mask<typename Style::axis> >> 31) == 0, typename Style::axis, X>::ok);
-  static constexpr layout_value value =
-      with_placement(X::layout_type::value, X::mesh::template mask<typename Style::axis>, Slot::value.resolved(X::rank), X::mesh::sizes);
-  static_assert(sizeof(check::a_named_dim_is_there<value.fits_rank(X::rank), Style>) > 0);  // for its own message alone
-  static constexpr layout_code code = encode(value.fits_rank(X::rank) ? value : layout_value{value.atoms});
-  using type = layout_of_code_t<typename X::mesh, code.places, code.order>;
-};
-
-template <class X, class Style, class Wanted = slot_layout<X, Style, typename Style::input>>
-using arrives_as_wanted = check::the_layout_is_the_one_wanted<(X::layout_type::value == Wanted::value), Style, X, typename Wanted::type>;
-template <class Style, class Y, class Wanted = slot_layout<Y, Style, typename Style::output::placement>>
-using leaves_as_promised = check::the_layout_is_the_one_wanted<(Y::layout_type::value == Wanted::value), Style, Y, typename Wanted::type>;
-/// What the style promises. It is given where a check has failed, so that what follows is not reported as well.
-template <class Style, int Last, class X>
-auto promised(const X& x) {
-  return blank<typename X::element, typename replace_last<typename X::extents_type, Last>::type,
-               typename slot_layout<X, Style, typename Style::output::placement>::type>(x.data());
-}
-/// Applies the output slot: checks or moves.
-template <class Style, class Y>
-auto leave(context& c, const Y& y) {
-  using wanted = slot_layout<Y, Style, typename Style::output::placement>;
-  if constexpr (Style::output::moves) {
-    return redistribute<typename wanted::type>(c, y);
-  } else {
-    if constexpr (leaves_as_promised<Style, Y>::ok) {
-      return y;
-    } else {
-      return blank<typename Y::element, typename Y::extents_type, typename wanted::type>(y.data());
-    }
-  }
-}
-
-}  // namespace detail
-
-/// A linear layer under its style: the input must arrive as the input slot says, the output leaves as the output slot says.
-template <class X, class Style, class Tensor>
-auto project(context& c, const X& x, const styled<Style, Tensor>& w) {
-  if constexpr (detail::arrives_as_wanted<X, Style>::ok) {
-    return detail::leave<Style>(c, linear(c, x, static_cast<const Tensor&>(w)));
-  } else {
-    return detail::promised<Style, Tensor::extents_type::value[0]>(x);
-  }
-}
-/// The same with a bias. One that is cut is added where the output is cut alike, a whole one after the output has moved: once.
-template <class X, class Style, class Tensor, class BiasTensor>
-auto project(context& c, const X& x, const styled<Style, Tensor>& w, const styled<Style, BiasTensor>& b) {
-  if constexpr (BiasTensor::layout_type::value.cuts > 0 && detail::arrives_as_wanted<X, Style>::ok)
-    return detail::leave<Style>(c, bias_add(c, linear(c, x, static_cast<const Tensor&>(w)), static_cast<const BiasTensor&>(b)));
-  else return bias_add(c, project(c, x, w), static_cast<const BiasTensor&>(b));
-}
-
-/// RMSNorm under its style.
-template <class X, class Style, class Tensor>
-auto normalise(context& c, const X& x, const styled<Style, Tensor>& w, double epsilon) {
-  if constexpr (detail::arrives_as_wanted<X, Style>::ok) {
-    return detail::leave<Style>(c, rms_norm(c, x, static_cast<const Tensor&>(w), epsilon));
-  } else {
-    return detail::promised<Style, detail::last_extent<X>>(x);
-  }
-}
-
-/// LayerNorm under its style.
-template <class X, class Style, class Tensor, class Bias>
-auto normalise(context& c, const X& x, const styled<Style, Tensor>& w, const styled<Style, Bias>& b, double epsilon) {
-  if constexpr (detail::arrives_as_wanted<X, Style>::ok) {
-    return detail::leave<Style>(c, layer_norm(c, x, static_cast<const Tensor&>(w), static_cast<const Bias&>(b), epsilon));
-  } else {
-    return detail::promised<Style, detail::last_extent<X>>(x);
-  }
-}
-
-/// Embedding under its style.
-template <class Ids, class Style, class Tensor>
-auto embed(context& c, const Ids& ids, const Ids& learning_ids, const styled<Style, Tensor>& table) {
-  return detail::leave<Style>(c, embedding(c, ids, learning_ids, static_cast<const Tensor&>(table)));
-}
-template <class Ids, class Style, class Tensor>
-auto embed(context& c, const Ids& ids, const styled<Style, Tensor>& table) {
-  return embed(c, ids, ids, table);
 }
 
 }  // namespace plait::inline v0_1

@@ -1,6 +1,6 @@
 #pragma once
 // Mixture-of-experts ops: route, dispatch, grouped linear, combine, balancing statistics.
-#include "plait/ops/dense.hpp"
+#include "plait/ops/styled.hpp"
 #include "plait/runtime/op_experts.hpp"
 #include "plait/runtime/op_loss.hpp"
 #include "plait/typing/experts.hpp"
@@ -188,6 +188,16 @@ auto project_experts(context& c, const dispatched<X, Experts, Tokens>& d, const 
   } else {
     return dispatched<promised, Experts, Tokens>{};
   }
+}
+
+template <bool Transposed = false, class X, class Experts, class Tokens, class Style, class Tensor>
+auto project_experts(context&, const dispatched<X, Experts, Tokens>& d, const styled<detail::refused<Style>, Tensor>&) {
+  return dispatched<decltype(detail::promised_if_at_all<Style, Tensor::extents_type::value[Transposed ? 2 : 1]>(d.rows)), Experts, Tokens>{};
+}
+/// Of anything else: why it is refused.
+template <class... Operands>
+auto project_experts(const Operands&... operands) {
+  return detail::wrong_operands<Operands...>::result(operands...);
 }
 
 /// silu(gate) * up on dispatched rows.

@@ -1,6 +1,6 @@
 #pragma once
 // Leaves of a computation: values whose gradient is wanted, their gradients, and parameters taken from a store.
-#include "plait/ops/dense.hpp"
+#include "plait/ops/styled.hpp"
 #include "plait/plan/parameter_type.hpp"
 
 namespace plait::inline v0_1 {
@@ -29,8 +29,15 @@ grad_t<X> gradient_of(context& c, const X& x) {
 template <class Plan, class Model, fixed_string Name, int Number = -1, class Store>
 auto weight(Store& store, int layer = -1) {
   constexpr int row = row_of<Model>(Name.text);
-  using type = tensor<typename Plan::precision::compute, extents_of_t<Model, Name>, compute_layout_t<Plan, Model, row, Number>>;
-  return styled<style_t<Plan, Model, row, Number>, type>(type(store.compute_array(store.slot(row, layer))));
+  if constexpr (requires { typename Plan::mesh; Model::parameters; }) {
+    using type = tensor<typename Plan::precision::compute, extents_of_t<Model, Name>, compute_layout_t<Plan, Model, row, Number>>;
+    using style = detail::style_or_refused<row >= 0 && detail::verdict<Plan, Model>::clean, std::conditional_t<(row >= 0), style_t<Plan, Model, row, Number>, void>>;
+    return styled<style, type>(type(store.compute_array(store.slot(row, layer))));
+  } else {
+    static_assert(covers<Plan, Model> || true);  // says what is no plan or no model
+    using type = tensor<float, extents<dyn, dyn>, laid_out<mesh<detail::only_axis>>>;
+    return styled<detail::refused<void>, type>(type(store.compute_array(store.slot(row, layer))));
+  }
 }
 
 }  // namespace plait::inline v0_1

@@ -34,16 +34,17 @@ tensor<Element, Extents, Layout> blank(const array& like) {
 
 /// Gives x the layout Target: the collective (or none) that the redistribution table names, its adjoint in backward.
 template <class Target, class E, class X, class L>
-tensor<E, X, Target> redistribute(context& c, const tensor<E, X, L>& x) {
-  using verdict = detail::redistribute_verdict<L, Target, false>;
-  if constexpr (detail::accept<typename L::mesh, verdict, tensor<E, X, L>, Target>::ok) {
-    return tensor<E, X, Target>(runtime::redistribute(c, x.data(), Target::value));
+tensor<E, X, detail::target_t<Target, L>> redistribute(context& c, const tensor<E, X, L>& x) {
+  using to = detail::target_t<Target, L>;
+  using verdict = detail::redistribute_verdict<L, to, false>;
+  if constexpr (detail::accept<typename L::mesh, verdict, tensor<E, X, L>, to>::ok) {
+    return tensor<E, X, to>(runtime::redistribute(c, x.data(), to::value));
   } else {
-    return detail::blank<E, X, Target>(x.data());
+    return detail::blank<E, X, to>(x.data());
   }
 }
 template <class Target, class E, class X, class L>
-tensor<E, X, Target> redistribute(context& c, const tensor<E, X, L>& x, adjoint_only_t) {
+tensor<E, X, detail::target_t<Target, L>> redistribute(context& c, const tensor<E, X, L>& x, adjoint_only_t) {
   using verdict = detail::redistribute_verdict<L, Target, true>;
   if constexpr (detail::accept<typename L::mesh, verdict, tensor<E, X, L>, Target>::ok) {
     return tensor<E, X, Target>(runtime::redistribute(c, x.data(), Target::value));
@@ -68,35 +69,37 @@ class pending {
 
 /// redistribute is wait(start).
 template <class Target, class E, class X, class L>
-pending<tensor<E, X, Target>> start_redistribute(context& c, const tensor<E, X, L>& x) {
-  using verdict = detail::redistribute_verdict<L, Target, false>;
-  constexpr bool fits = detail::accept<typename L::mesh, verdict, tensor<E, X, L>, Target>::ok;
+pending<tensor<E, X, detail::target_t<Target, L>>> start_redistribute(context& c, const tensor<E, X, L>& x) {
+  using to = detail::target_t<Target, L>;
+  using verdict = detail::redistribute_verdict<L, to, false>;
+  constexpr bool fits = detail::accept<typename L::mesh, verdict, tensor<E, X, L>, to>::ok;
   static_cast<void>(fits);
-  return pending<tensor<E, X, Target>>(c, x.data(), Target::value);
+  return pending<tensor<E, X, to>>(c, x.data(), to::value);
 }
 
 /// Lets x enter a region that wants Target: once per value, so the value is given up here. The entered value serves every
 /// consumer; their gradients are added while still pending and reduced once.
 template <class Target, class E, class X, class L>
-tensor<E, X, Target> enter(context& c, tensor<E, X, L>&& x) {
+tensor<E, X, detail::target_t<Target, L>> enter(context& c, tensor<E, X, L>&& x) {
+  using to = detail::target_t<Target, L>;
   constexpr bool enters_now = [] {
-    if (!(L::value == Target::value)) return true;
+    if (!std::is_same_v<Target, to> || !(L::value == to::value)) return true;
     for (int a = 0; a < L::value.atoms; ++a)
       if (L::value.at[a].kind == placement_kind::replicate && L::mesh::sizes[a] != 1) return false;  // R again: it is inside
     return true;
   }();
-  if constexpr (check::a_value_enters_a_region_once<enters_now, tensor<E, X, L>, Target>::ok) {
+  if constexpr (check::a_value_enters_a_region_once<enters_now, tensor<E, X, L>, to>::ok) {
     const tensor<E, X, L> given = std::move(x);
-    return redistribute<Target>(c, given);
+    return redistribute<to>(c, given);
   } else {
-    return detail::blank<E, X, Target>(x.data());
+    return detail::blank<E, X, to>(x.data());
   }
 }
 /// An lvalue would still be there to enter a second time: move it.
 template <class Target, class E, class X, class L>
-tensor<E, X, Target> enter(context&, const tensor<E, X, L>& x) {
+tensor<E, X, detail::target_t<Target, L>> enter(context&, const tensor<E, X, L>& x) {
   static_cast<void>(check::a_value_enters_a_region_once<sizeof(E) == 0, const tensor<E, X, L>&, Target>::ok);
-  return detail::blank<E, X, Target>(x.data());
+  return detail::blank<E, X, detail::target_t<Target, L>>(x.data());
 }
 
 /// The same value without a gradient.

@@ -170,6 +170,15 @@ constexpr coverage examine() {
   return c;
 }
 
+template <class T>
+inline constexpr bool is_real = std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, bfloat16>;
+template <class P>
+inline constexpr bool keeps_precision =
+    requires { typename P::parameter; typename P::reduce; typename P::accumulate; typename P::moment; };
+template <class... Types>
+inline constexpr bool keeps_precision<precision<Types...>> = (is_real<Types> && ...) &&
+    std::is_same_v<typename precision<Types...>::reduce, typename precision<Types...>::accumulate>;
+
 /// Reports what is no plan, or has something else where one of its parts belongs.
 template <class Plan>
 struct wrong_part_of {
@@ -182,11 +191,11 @@ struct wrong_part_of<Plan> {
 };
 template <class Plan, class Model, bool Sound = std::is_void_v<typename wrong_part_of<Plan>::type> && requires { Model::parameters; }>
 struct verdict {
-  static constexpr bool clean = false;
-  static constexpr bool ok = check::a_plan_is_made_of_its_parts<false, Plan, Model, typename wrong_part_of<Plan>::type>::ok;
+  static constexpr bool sound = false, clean = false;
 };
 template <class Plan, class Model>
 struct verdict<Plan, Model, true> {
+  static constexpr bool sound = true;
   static constexpr coverage c = examine<Plan, Model>();
   static constexpr int row(plan_error e) { return c.row_with[static_cast<int>(e)]; }
   template <plan_error E>
@@ -198,45 +207,62 @@ struct verdict<Plan, Model, true> {
   static constexpr bool each_has_one_rule =
       named && row(e::uncovered) < 0 && row(e::ambiguous) < 0 && c.uncovered_point < 0 && c.ambiguous_point < 0;
   static constexpr bool each_is_placed = c.every_row_is_placed();
-  static constexpr bool clean = c.clean();  // as ok, and no sentence
-
-  static constexpr bool ok =
-      check::a_name_has_one_layer_number<(c.numbered_row < 0), Model, parameter_row<Model, c.numbered_row>>::ok &&
-      check::a_name_has_one_layer_number<(c.numbered_row >= 0 || c.numbered_rule < 0), Plan, plan_rule<Plan, c.numbered_rule>>::ok &&
-      check::a_table_has_a_name_once<(c.row_again < 0), Model, parameter_row<Model, c.row_again>>::ok &&
-      check::a_table_has_a_name_once<(c.point_again < 0), Model, activation_row<Model, c.point_again>>::ok &&
-      check::an_activation_rule_states_a_layout<stated, Plan, activation_rule<Plan, c.entry_point>>::ok &&
-      check::every_parameter_row_has_a_rule<(!named || row(e::uncovered) < 0), Plan, at<e::uncovered>>::ok &&
-      check::one_most_specific_rule_matches_a_row<(!named || row(e::ambiguous) < 0), Plan, at<e::ambiguous>>::ok &&
-      check::one_most_specific_rule_matches_a_row<(c.ambiguous_point < 0), Plan, activation_row<Model, c.ambiguous_point>>::ok &&
-      check::every_rule_matches_a_row<(!each_has_one_rule || c.unused_rule < 0), Model, plan_rule<Plan, c.unused_rule>>::ok &&
-      check::every_rule_matches_a_row<(!each_has_one_rule || c.unused_point_rule < 0), Model, activation_rule<Plan, c.unused_point_rule>>::ok &&
-      check::a_point_with_one_layout_has_one_rule<(c.one_layer_only < 0), Plan, activation_rule<Plan, c.one_layer_only>>::ok &&
-      check::every_activation_point_has_a_rule<(c.uncovered_point < 0), Plan, activation_row<Model, c.uncovered_point>>::ok &&
-      check::a_named_dim_is_there<(c.beyond_row < 0), Model, parameter_row<Model, c.beyond_row>>::ok &&
-      check::a_named_dim_is_there<(c.beyond_point < 0), Plan, activation_row<Model, c.beyond_point>>::ok &&
-      check::parameters_take_parameter_styles<row(e::activation_style) < 0, Plan, at<e::activation_style>>::ok &&
-      check::every_axis_is_in_the_mesh<row(e::axis_not_in_mesh) < 0, Plan, at<e::axis_not_in_mesh>>::ok &&
-      check::a_style_fits_the_rank_of_its_parameter<row(e::axis_cuts_twice) < 0, Plan, at<e::axis_cuts_twice>>::ok &&
-      check::packed_dims_are_cut_section_by_section<row(e::packed_as_plain) < 0, Plan, at<e::packed_as_plain>>::ok &&
-      check::only_packed_dims_are_cut_in_sections<row(e::plain_as_packed) < 0, Plan, at<e::plain_as_packed>>::ok &&
-      check::an_axis_is_used_once<row(e::axis_named_twice) < 0, Plan, at<e::axis_named_twice>>::ok &&
-      check::a_named_dim_is_there<row(e::fsdp_no_dim) < 0, Plan, at<e::fsdp_no_dim>>::ok &&
-      check::fsdp_shares_out_what_ranks_use_apart<(row(e::fsdp_over_sharded) >= 0 || row(e::fsdp_over_invariant) < 0), Plan, at<e::fsdp_over_invariant>>::ok &&
-      check::fsdp_gathers_copies_only<row(e::fsdp_over_sharded) < 0, Plan, at<e::fsdp_over_sharded>>::ok &&
-      check::the_axes_divide_the_units<row(e::indivisible) < 0, Plan, at<e::indivisible>>::ok &&
-      check::a_router_has_its_experts<(!each_is_placed || c.lonely_router < 0), Plan, parameter_row<Model, c.lonely_router>>::ok &&
-      check::a_router_gets_the_tokens_it_wants<(!each_is_placed || c.misplaced_router < 0), Plan, parameter_row<Model, c.misplaced_router>>::ok &&
-      check::a_tie_joins_two_rows_of_one_shape<(!named || c.tied_in_vain < 0), Model, tie_row<Model, c.tied_in_vain>>::ok &&
-      check::tied_parameters_lie_alike<(!each_is_placed || c.tied_in_vain >= 0 || c.tied_mismatch < 0), Plan, parameter_row<Model, c.tied_mismatch>>::ok;
+  static constexpr bool precise = keeps_precision<typename Plan::precision>;
+  static constexpr bool clean = precise && c.clean();
+};
+/// The sentences, one for each rule that is broken. Each by itself: under clang a broken rule leaves no constant to ask for, and every use of
+/// `covers` would be an error of its own.
+template <class Plan, class Model, bool Sound = verdict<Plan, Model>::sound>
+struct reported {
+  static_assert(sizeof(check::a_plan_is_made_of_its_parts<false, Plan, Model, typename wrong_part_of<Plan>::type>) > 0);
+};
+template <class Plan, class Model>
+struct reported<Plan, Model, true> {
+  using v = verdict<Plan, Model>;
+  using e = plan_error;
+  static_assert(sizeof(check::a_precision_can_be_kept<v::precise, Plan, typename Plan::precision>) > 0);
+  static_assert(sizeof(check::a_name_has_one_layer_number<(v::c.numbered_row < 0), Model, parameter_row<Model, v::c.numbered_row>>) > 0);
+  static_assert(sizeof(check::a_name_has_one_layer_number<(v::c.numbered_row >= 0 || v::c.numbered_rule < 0), Plan, plan_rule<Plan, v::c.numbered_rule>>) > 0);
+  static_assert(sizeof(check::a_table_has_a_name_once<(v::c.row_again < 0), Model, parameter_row<Model, v::c.row_again>>) > 0);
+  static_assert(sizeof(check::a_table_has_a_name_once<(v::c.point_again < 0), Model, activation_row<Model, v::c.point_again>>) > 0);
+  static_assert(sizeof(check::an_activation_rule_states_a_layout<v::stated, Plan, activation_rule<Plan, v::c.entry_point>>) > 0);
+  static_assert(sizeof(check::every_parameter_row_has_a_rule<(!v::named || v::row(e::uncovered) < 0), Plan, typename v::template at<e::uncovered>>) > 0);
+  static_assert(sizeof(check::one_most_specific_rule_matches_a_row<(!v::named || v::row(e::ambiguous) < 0), Plan, typename v::template at<e::ambiguous>>) > 0);
+  static_assert(sizeof(check::one_most_specific_rule_matches_a_row<(v::c.ambiguous_point < 0), Plan, activation_row<Model, v::c.ambiguous_point>>) > 0);
+  static_assert(sizeof(check::every_rule_matches_a_row<(!v::each_has_one_rule || v::c.unused_rule < 0), Model, plan_rule<Plan, v::c.unused_rule>>) > 0);
+  static_assert(sizeof(check::every_rule_matches_a_row<(!v::each_has_one_rule || v::c.unused_point_rule < 0), Model, activation_rule<Plan, v::c.unused_point_rule>>) > 0);
+  static_assert(sizeof(check::a_point_with_one_layout_has_one_rule<(v::c.one_layer_only < 0), Plan, activation_rule<Plan, v::c.one_layer_only>>) > 0);
+  static_assert(sizeof(check::every_activation_point_has_a_rule<(v::c.uncovered_point < 0), Plan, activation_row<Model, v::c.uncovered_point>>) > 0);
+  static_assert(sizeof(check::a_named_dim_is_there<(v::c.beyond_row < 0), Model, parameter_row<Model, v::c.beyond_row>>) > 0);
+  static_assert(sizeof(check::a_named_dim_is_there<(v::c.beyond_point < 0), Plan, activation_row<Model, v::c.beyond_point>>) > 0);
+  static_assert(sizeof(check::parameters_take_parameter_styles<v::row(e::activation_style) < 0, Plan, typename v::template at<e::activation_style>>) > 0);
+  static_assert(sizeof(check::every_axis_is_in_the_mesh<v::row(e::axis_not_in_mesh) < 0, Plan, typename v::template at<e::axis_not_in_mesh>>) > 0);
+  static_assert(sizeof(check::a_style_fits_the_rank_of_its_parameter<v::row(e::axis_cuts_twice) < 0, Plan, typename v::template at<e::axis_cuts_twice>>) > 0);
+  static_assert(sizeof(check::packed_dims_are_cut_section_by_section<v::row(e::packed_as_plain) < 0, Plan, typename v::template at<e::packed_as_plain>>) > 0);
+  static_assert(sizeof(check::only_packed_dims_are_cut_in_sections<v::row(e::plain_as_packed) < 0, Plan, typename v::template at<e::plain_as_packed>>) > 0);
+  static_assert(sizeof(check::an_axis_is_used_once<v::row(e::axis_named_twice) < 0, Plan, typename v::template at<e::axis_named_twice>>) > 0);
+  static_assert(sizeof(check::a_named_dim_is_there<v::row(e::fsdp_no_dim) < 0, Plan, typename v::template at<e::fsdp_no_dim>>) > 0);
+  static_assert(sizeof(check::fsdp_shares_out_what_ranks_use_apart<(v::row(e::fsdp_over_sharded) >= 0 || v::row(e::fsdp_over_invariant) < 0), Plan, typename v::template at<e::fsdp_over_invariant>>) > 0);
+  static_assert(sizeof(check::fsdp_gathers_copies_only<v::row(e::fsdp_over_sharded) < 0, Plan, typename v::template at<e::fsdp_over_sharded>>) > 0);
+  static_assert(sizeof(check::the_axes_divide_the_units<v::row(e::indivisible) < 0, Plan, typename v::template at<e::indivisible>>) > 0);
+  static_assert(sizeof(check::a_router_has_its_experts<(!v::each_is_placed || v::c.lonely_router < 0), Plan, parameter_row<Model, v::c.lonely_router>>) > 0);
+  static_assert(sizeof(check::a_router_gets_the_tokens_it_wants<(!v::each_is_placed || v::c.misplaced_router < 0), Plan, parameter_row<Model, v::c.misplaced_router>>) > 0);
+  static_assert(sizeof(check::a_tie_joins_two_rows_of_one_shape<(!v::named || v::c.tied_in_vain < 0), Model, tie_row<Model, v::c.tied_in_vain>>) > 0);
+  static_assert(sizeof(check::tied_parameters_lie_alike<(!v::each_is_placed || v::c.tied_in_vain >= 0 || v::c.tied_mismatch < 0), Plan, parameter_row<Model, v::c.tied_mismatch>>) > 0);
 };
 
 }  // namespace detail
 
 template <class Plan, class Model>
-inline constexpr bool covers = detail::verdict<Plan, Model>::ok;
+inline constexpr bool covers = sizeof(detail::reported<Plan, Model>) > 0 && detail::verdict<Plan, Model>::clean;
 
 namespace detail {
+/// Reports a name that no row has (row_of, point_of: -1); the first row then stands for it.
+template <bool There, class Model>
+struct named_row {
+  static_assert(sizeof(check::a_named_row_is_there<There, Model>) > 0);  // for its own message alone
+  static constexpr int or_first(int row) { return There ? row : 0; }
+};
 template <class Plan, class Model>
 constexpr std::size_t rule_index(int row, int number) {
   const int rule = resolved_table<Plan, Model>::at(row, number).rule;
@@ -246,27 +272,32 @@ constexpr std::size_t rule_index(int row, int number) {
 
 /// The style that rules a row (at layer `Number`, -1: layers without a rule of their own).
 template <class Plan, class Model, int Row, int Number = -1>
-using style_t = typename Plan::template style_of_rule<detail::rule_index<Plan, Model>(Row, Number)>;
+using style_t = typename Plan::template style_of_rule<detail::rule_index<Plan, Model>(detail::named_row<(Row >= 0), Model>::or_first(Row), Number)>;
 
 namespace detail {
 template <class Plan, class Model, int Row, int Number>
 struct parameter_layouts {
   static_assert(covers<Plan, Model> || true);  // for its sentences: a plan that is refused has no layouts
-  static constexpr layout_code code = encode(resolved_table<Plan, Model>::at(Row, Number).compute);
+  static constexpr layout_code code = encode(resolved_table<Plan, Model>::at(named_row<(Row >= 0), Model>::or_first(Row), Number).compute);
   using compute = layout_of_code_t<typename Plan::mesh, code.places, code.order>;
 };
 template <class Plan, class Model, int Row, int Number>
 struct stored_parameter {
   static_assert(covers<Plan, Model> || true);  // for its sentences: a plan that is refused has no layouts
-  static constexpr resolved_parameter resolved = resolved_table<Plan, Model>::at(Row, Number);
+  static constexpr resolved_parameter resolved = resolved_table<Plan, Model>::at(named_row<(Row >= 0), Model>::or_first(Row), Number);
   static constexpr bool ok = check::the_dim_that_is_stored_in_pieces_is_known<!resolved.dim_open, Plan, parameter_row<Model, Row>>::ok;
   static constexpr layout_code code = ok ? encode(resolved.storage) : layout_code{};
   using type = layout_of_code_t<typename Plan::mesh, code.places, code.order>;
 };
 template <class Plan, class Model, int Point, int Number>
 struct point_layout {
-  static constexpr int rule = resolve_point<Plan, Model>(Point, Number);
-  static constexpr layout_code code = encode(Plan::point_layout[rule < 0 ? Plan::points : rule]);
+  static constexpr int rule = [] {
+    if constexpr (named_row<(Point >= 0), Model>::or_first(Point) == Point) return resolve_point<Plan, Model>(Point, Number);
+    else return -1;
+  }();
+  // Without cuts where covers has refused the rule.
+  static constexpr bool fits = rule >= 0 && Plan::point_layout[rule < 0 ? Plan::points : rule].fits_rank(Model::activations[Point < 0 ? 0 : Point].rank);
+  static constexpr layout_code code = encode(Plan::point_layout[fits ? rule : Plan::points]);
   using type = layout_of_code_t<typename Plan::mesh, code.places, code.order>;
 };
 }  // namespace detail

@@ -144,18 +144,21 @@ inline constexpr int parameter_count = detail::row_count(Model::parameters);
 template <class Model>
 inline constexpr int activation_count = detail::row_count(Model::activations);
 
-/// Row number of a parameter by its name in the table; a compile error (out of bounds) if there is none.
+/// Row number of a parameter by its name in the table, and of an activation point; -1, which the types of a row or a point refuse with a
+/// sentence, if there is none.
 template <class Model>
 consteval int row_of(const char* name, layer_kind kind = layer_kind::any) {
-  for (int r = 0; r < parameter_count<Model>; ++r)
-    if (detail::same_text(Model::parameters[r].name, name) && (kind == layer_kind::any || Model::parameters[r].kind == kind)) return r;
-  throw "plait: no row of the parameter table has this name";
+  if constexpr (requires { Model::parameters; })
+    for (int r = 0; r < parameter_count<Model>; ++r)
+      if (detail::same_text(Model::parameters[r].name, name) && (kind == layer_kind::any || Model::parameters[r].kind == kind)) return r;
+  return -1;
 }
 template <class Model>
 consteval int point_of(const char* name, layer_kind kind = layer_kind::any) {
-  for (int r = 0; r < activation_count<Model>; ++r)
-    if (detail::same_text(Model::activations[r].name, name) && Model::activations[r].kind == kind) return r;
-  throw "plait: no row of the activation table has this name and kind";
+  if constexpr (requires { Model::activations; })
+    for (int r = 0; r < activation_count<Model>; ++r)
+      if (detail::same_text(Model::activations[r].name, name) && Model::activations[r].kind == kind) return r;
+  return -1;
 }
 
 }  // namespace plait::inline v0_1

@@ -20,7 +20,7 @@ struct row_extents {
 
 /// Global extents of the parameter `Name`, as its row states them.
 template <class Model, fixed_string Name>
-using extents_of_t = typename detail::row_extents<Model, row_of<Model>(Name.text)>::type;
+using extents_of_t = typename detail::row_extents<Model, detail::named_row<(row_of<Model>(Name.text) >= 0), Model>::or_first(row_of<Model>(Name.text))>::type;
 
 /// The parameter while ops use it. `Number`: the layer, if rules of the plan tell layers apart.
 template <class Plan, class Model, fixed_string Name, class Element, int Number = -1>

@@ -90,8 +90,6 @@ constexpr hash_order<Count> order_by_hash(const pattern* patterns) {
 
 // What may stand where in a plan. Anything else is replaced by a part that says nothing, and covers reports it.
 template <class T>
-concept plan_mesh = requires { T::atoms; T::sizes; };
-template <class T>
 concept plan_storage = std::is_same_v<T, plan_default> || requires { typename T::axis; T::dim; };
 template <class T>
 concept plan_rule_type = requires { T::pattern; typename T::style; typename T::storage; } && plan_storage<typename T::storage>;
@@ -150,7 +148,7 @@ template <class Mesh, class Parameters, class Activations = activations<>, class
 struct plan;
 
 template <class Mesh, class... Rules, class... Points, class Storage, class Precision>
-  requires detail::plan_mesh<Mesh> && detail::is_everywhere<everywhere<Storage>> && detail::plan_precision<Precision>
+  requires detail::layout_mesh<Mesh> && detail::is_everywhere<everywhere<Storage>> && detail::plan_precision<Precision>
 struct plan<Mesh, parameters<Rules...>, activations<Points...>, everywhere<Storage>, Precision> {
   using mesh = Mesh;
   using precision = Precision;
@@ -168,7 +166,7 @@ struct plan<Mesh, parameters<Rules...>, activations<Points...>, everywhere<Stora
       detail::read_storage<Mesh, typename detail::rule_or_none<Rules>::storage>()..., detail::storage_value{}};
   static constexpr detail::storage_value default_storage = detail::read_storage<Mesh, Storage>();
   template <std::size_t Rule>
-  using style_of_rule = nth_t<Rule, typename detail::rule_or_none<Rules>::style...>;
+  using style_of_rule = nth_t<Rule, typename detail::rule_or_none<Rules>::style..., detail::no_rule>;
 
   static constexpr int points = sizeof...(Points);
   static constexpr bool point_entries_only[sizeof...(Points) + 1] = {detail::point_or_none<Points>::entries_only..., true};
@@ -181,7 +179,7 @@ struct plan<Mesh, parameters<Rules...>, activations<Points...>, everywhere<Stora
 template <class Mesh, class Parameters, class Activations, class Everywhere, class Precision>
 struct plan : plan<mesh<detail::only_axis>, parameters<>> {
   using wrong_part = typename detail::first_wrong<
-      detail::part<detail::plan_mesh<Mesh>, Mesh>, detail::part<detail::is_parameters<Parameters>, Parameters>,
+      detail::part<detail::layout_mesh<Mesh>, Mesh>, detail::part<detail::is_parameters<Parameters>, Parameters>,
       detail::part<detail::is_activations<Activations>, Activations>, detail::part<detail::is_everywhere<Everywhere>, Everywhere>,
       detail::part<detail::plan_precision<Precision>, Precision>>::type;
 };

@@ -26,11 +26,6 @@ template <layer_kind Kind>
 struct only {};
 
 namespace detail {
-template <class Entry>
-concept layout_entry = requires(placement_value p) {
-  typename Entry::axis;
-  p = Entry::placement::value;
-};
 /// The layout that entries state; something else among them is left to covers to report.
 template <bool Stated, class Mesh, class... Entries>
 struct stated_layout {

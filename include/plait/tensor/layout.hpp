@@ -5,6 +5,7 @@
 
 #include "plait/core/check.hpp"
 #include "plait/core/pack.hpp"
+#include "plait/mesh/mesh.hpp"
 #include "plait/tensor/layout_value.hpp"
 
 namespace plait::inline v0_1 {
@@ -20,6 +21,14 @@ template <class Mesh, class... Entries>
 struct laid_out;
 
 namespace detail {
+
+template <class T>
+concept layout_mesh = requires { T::atoms; T::sizes; };
+template <class Entry>
+concept layout_entry = requires(placement_value p) {
+  typename Entry::axis;
+  p = Entry::placement::value;
+};
 
 enum class spec_error { none, not_in_mesh, twice, overlap };
 
@@ -75,21 +84,28 @@ struct layout_of_code {
   using type = decltype(build(std::make_index_sequence<static_cast<std::size_t>(entries.count)>{}));
 };
 
-template <class Mesh, class... Entries>
+/// What is no layout, reported; in its place one without entries.
+template <bool Formed, class Mesh, class... Entries>
 struct canonical {
+  static_assert(sizeof(check::a_layout_is_a_mesh_and_entries<false, Mesh, Entries...>) > 0);  // for its own message alone
+  using type = laid_out<std::conditional_t<layout_mesh<Mesh>, Mesh, mesh<axis<1>>>>;
+};
+template <class Mesh, class... Entries>
+struct canonical<true, Mesh, Entries...> {
   static constexpr spec_reader<Mesh> reader = read_spec<Mesh, Entries...>();
-  static constexpr bool ok = check::every_axis_is_in_the_mesh<reader.error != spec_error::not_in_mesh, Mesh, Entries...>::ok &&
-                             check::an_axis_is_used_once<reader.error != spec_error::twice, Mesh, Entries...>::ok &&
-                             check::axes_share_no_ranks<reader.error != spec_error::overlap, Mesh, Entries...>::ok &&
-                             check::a_named_dim_is_there<reader.builder.value.fits_rank(max_dims), Mesh, Entries...>::ok;
-  static constexpr layout_code code = ok ? encode(reader.builder.value) : layout_code{};  // asks for ok: an unused member is not checked
+  static constexpr bool has_dims = reader.builder.value.fits_rank(max_dims);
+  static_assert(sizeof(check::every_axis_is_in_the_mesh<reader.error != spec_error::not_in_mesh, Mesh, Entries...>) > 0);
+  static_assert(sizeof(check::an_axis_is_used_once<reader.error != spec_error::twice, Mesh, Entries...>) > 0);
+  static_assert(sizeof(check::axes_share_no_ranks<reader.error != spec_error::overlap, Mesh, Entries...>) > 0);
+  static_assert(sizeof(check::a_named_dim_is_there<has_dims, Mesh, Entries...>) > 0);
+  static constexpr layout_code code = reader.error == spec_error::none && has_dims ? encode(reader.builder.value) : layout_code{};
   using type = typename layout_of_code<Mesh, code.places, code.order>::type;
 };
 
 }  // namespace detail
 
 template <class Mesh, class... Entries>
-using layout = typename detail::canonical<Mesh, Entries...>::type;
+using layout = typename detail::canonical<detail::layout_mesh<Mesh> && (detail::layout_entry<Entries> && ...), Mesh, Entries...>::type;
 
 /// Type of a computed layout value (Places, Order from detail::encode).
 template <class Mesh, std::uint64_t Places, std::uint64_t Order>
@@ -101,6 +117,21 @@ struct laid_out {
   static constexpr layout_value value = detail::read_spec<Mesh, Entries...>().builder.value;
   static constexpr detail::layout_code code = detail::encode(value);
 };
+
+namespace detail {
+/// The layout that a value of layout From is to have: From where something else than a layout is named.
+template <class Target, class From>
+struct target {
+  static_assert(sizeof(check::a_layout_is_a_mesh_and_entries<false, Target>) > 0);  // for its own message alone
+  using type = From;
+};
+template <class Mesh, class... Entries, class From>
+struct target<laid_out<Mesh, Entries...>, From> {
+  using type = laid_out<Mesh, Entries...>;
+};
+template <class Target, class From>
+using target_t = typename target<Target, From>::type;
+}  // namespace detail
 
 /// The layout type of the gradient.
 template <class Layout>

@@ -154,6 +154,7 @@ class parameter_store {
 
   /// Makes every accumulated gradient whole: one all-reduce per group of axes for what is still pending. Once a step.
   void synchronise_gradients(context& c) {
+    if (whole_) throw std::logic_error("plait: these gradients are whole already, and would be counted once a rank; zero_gradients begins the next step");
     named_scope scope(c, "gradients");
     c.layer = -1;
     for (const parameter_slot& s : slots)
@@ -185,10 +186,12 @@ class parameter_store {
       run(c, {collective_kind::all_reduce, memory->data(), memory->data(), count, types.accumulate}, mask, count * static_cast<std::int64_t>(element));
       each([&](view v, char* at) { c.ops->copy(c.exec, v.data, at, v.bytes()); });
     }
+    pending_ = false, whole_ = true;
   }
 
   /// Global L2 norm of the accumulated gradients: each element counted once, whatever its placement.
   double gradient_norm(context& c) {
+    require_whole();
     named_scope scope(c, "gradient_norm");
     c.layer = -1;
     const auto sum = number(c, 0.0);
@@ -205,6 +208,7 @@ class parameter_store {
 
   void zero_gradients(context& c) {
     if (use == store_use::inference) throw std::logic_error("plait: a store for inference has no gradients; build it with store_use::gradients or training");
+    pending_ = whole_ = false;
     for (parameter_slot& s : slots) {
       if (!s.trained) continue;
       if (s.gradient->standing) s.gradient->fresh = true;
@@ -217,6 +221,7 @@ class parameter_store {
     if (use != store_use::training) throw std::logic_error("plait: this store has no moments; build it with store_use::training");
     for (const parameter_unit& u : units)
       if (u.present || u.started) throw std::logic_error(std::string("plait: unit '") + u.name + "' is still gathered while its weights change; drop it first");
+    require_whole();
     for (parameter_slot& s : slots)
       if (s.trained) c.ops->adamw(c.exec, s.master, s.accumulated, s.moment1, s.moment2, s.current ? s.copy : view{}, options);
   }
@@ -228,6 +233,10 @@ class parameter_store {
   }
 
  private:
+  void require_whole() const {
+    if (pending_) throw std::logic_error("plait[gradient-not-synchronised]: gradients may still hold pending sums; call synchronise_gradients before gradient_norm and update");
+  }
+
   /// One f64 in the backend's memory.
   static std::shared_ptr<buffer> number(context& c, double value) {
     std::shared_ptr<buffer> memory = c.allocate(sizeof value);
@@ -350,6 +359,7 @@ class parameter_store {
   }
 
   void reduce_gradients(context& c, int unit) {
+    pending_ = true;
     parameter_unit& u = units[static_cast<std::size_t>(unit)];
     named_scope scope(c, u.name);
     c.layer = u.layer;
@@ -394,6 +404,7 @@ class parameter_store {
   int rows_ = 0;
   std::vector<int> index_;
   std::int64_t live_ = 0, peak_ = 0;
+  bool pending_ = false, whole_ = false;  // gradients came, and have been made whole, since zero_gradients
 };
 
 }  // namespace plait::inline v0_1

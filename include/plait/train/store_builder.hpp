@@ -61,8 +61,6 @@ inline void build_store(context& c, parameter_store& store, const plan_table& t,
     if (t.numbers->number[i] >= layers)
       throw plan_misfit("plait[unused-rule]: a rule names layer " + std::to_string(t.numbers->number[i]) + ", but the model has " +
                         std::to_string(layers) + " layers; correct its pattern or delete it");
-  if (t.types.reduce != t.types.accumulate)
-    throw plan_misfit("the plan's precision reduces gradients in another type than it accumulates them in; make both the same");
   for (int a = 0; a < t.atoms; ++a)
     if (t.sizes[a] != dyn && t.sizes[a] != c.mesh.size[a])
       throw plan_misfit("the plan's mesh has " + std::to_string(t.sizes[a]) + " ranks on axis " + std::to_string(a) + ", these ranks " +
