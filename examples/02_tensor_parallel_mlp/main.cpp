@@ -56,12 +56,14 @@ void train_once(pl::context& c, result& r) {
   c.recording = nullptr;
   c.records = nullptr;
 
-  if (c.rank == 0) r.loss = *loss.local();
+  const double value = pl::value_of(c, loss);
+  if (c.rank == 0) r.loss = value;
   if (c.rank == 0)
     for (const pl::collective_record& one : records) ++(one.backward ? r.backward : r.forward);
   const auto keep = [&](const auto& weight) {  // gathers a gradient, to compare it
     const auto whole = pl::redistribute<same>(c, pl::gradient_of(c, weight));
-    if (c.rank == 0) r.gradients.insert(r.gradients.end(), whole.local(), whole.local() + whole.local_size());
+    const auto values = pl::values_of(c, whole);
+    if (c.rank == 0) r.gradients.insert(r.gradients.end(), values.begin(), values.end());
   };
   keep(leaf), keep(gate), keep(up), keep(down);
 }

@@ -72,8 +72,8 @@ void train_once(pl::context& c, result& r) {
   pl::backward(c, loss);
   c.records = nullptr;
   store.synchronise_gradients(c);  // the router's gradient is a pending sum until here
-  const double norm = store.gradient_norm(c);
-  if (c.rank == 0) r = {static_cast<double>(*loss.local()), norm, records};
+  const double norm = store.gradient_norm(c), value = pl::value_of(c, loss);
+  if (c.rank == 0) r = {value, norm, records};
 }
 
 int main() {

@@ -60,8 +60,8 @@ void train_once(pl::context& c, result& r) {
   c.records = nullptr;
   c.recording = nullptr;
   store.synchronise_gradients(c);
-  const double norm = store.gradient_norm(c), sum = pl::parameter_store::reduce_scalar(c, static_cast<double>(*loss.local()));
-  if (c.rank == 0) r = {sum, norm, records};
+  const double norm = store.gradient_norm(c), value = pl::value_of(c, loss);
+  if (c.rank == 0) r = {value, norm, records};
 }
 
 int main() {

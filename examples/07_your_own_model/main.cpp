@@ -69,7 +69,7 @@ struct byte_model final : pl::any_model {
     const auto loss = reduced(c, pl::cross_entropy_sum(c, parts, labels, 1 / scale->tokens));
     pl::backward(c, loss);
     c.recording = nullptr;
-    return {static_cast<double>(*loss.local()), 0, {}, {}};
+    return {pl::value_of(c, loss), 0, {}, {}};
   }
 };
 

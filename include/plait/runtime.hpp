@@ -10,5 +10,6 @@
 #include "plait/ops/loss.hpp"
 #include "plait/ops/recompute.hpp"
 #include "plait/ops/redistribute.hpp"
+#include "plait/ops/values.hpp"
 #include "plait/plait.hpp"
 #include "plait/train/parameter_store.hpp"

@@ -232,6 +232,12 @@ struct a_gradient_is_synchronised_before_the_optimizer {
   static constexpr bool ok = Ok;
 };
 template <bool Ok, class... Context>
+struct a_pending_sum_is_not_read {
+  static_assert(Ok, "plait[pending-read]: this tensor holds a pending sum, of which a rank's memory is only its own part; take value_of(c, x) "
+                    "for one number, redistribute it for more, or data().local for the part itself");
+  static constexpr bool ok = Ok;
+};
+template <bool Ok, class... Context>
 struct a_loss_is_partial_or_invariant {
   static_assert(Ok, "plait[loss-not-scalar-partial]: a loss must be Partial or Invariant on every axis before backward");
   static constexpr bool ok = Ok;

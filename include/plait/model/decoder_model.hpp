@@ -1,6 +1,7 @@
 #pragma once
 // A decoder instantiated for one plan and model, behind the any_model interface.
 #include "plait/model/decoder.hpp"
+#include "plait/ops/values.hpp"
 #include "plait/train/step.hpp"
 
 namespace plait::inline v0_1 {
@@ -24,11 +25,11 @@ class decoder_model final : public any_model {
     if (train) backward(c, *out.loss);
     store_->drop_all();
     if (scale != nullptr) {  // read when all is queued: reading waits for the queue
-      r.loss = values_of(c, out.loss->data())[0];
-      if (out.aux_loss) r.aux_loss = values_of(c, out.aux_loss->data())[0];
+      r.loss = value_of(c, *out.loss);
+      if (out.aux_loss) r.aux_loss = value_of(c, *out.aux_loss);
       if (out.statistics) {
-        r.expert_choices = values_of(c, out.statistics->data());
-        r.expert_choices.resize(r.expert_choices.size() / 2);
+        const auto statistics = values_of(c, *out.statistics);
+        r.expert_choices.assign(statistics.begin(), statistics.begin() + statistics.size() / 2);
       }
     }
     return r;
@@ -47,14 +48,6 @@ class decoder_model final : public any_model {
   static array whole(context& c, const Logits& logits) {
     named_scope scope(c, "output");
     return redistribute<uniform_layout_t<typename Plan::mesh, Invariant>>(c, logits).data();
-  }
-  static std::vector<double> values_of(context& c, const array& a) {
-    std::vector<double> values(static_cast<std::size_t>(a.local.size()));
-    view to = a.local;
-    to.type = dtype::f64;
-    to.data = values.data();
-    c.ops->cast(c.exec, a.local, to);
-    return values;
   }
 
   io::rope_scaling rope_;

@@ -43,6 +43,14 @@ constexpr bool extents_compatible() {
     if (!compatible(A::value[d], B::value[d])) return false;
   return true;
 }
+constexpr bool is_pending(placement_value p) { return p.kind == placement_kind::partial || p.kind == placement_kind::partial_max; }
+/// Whether ranks hold parts of a value. On an axis of one rank the part is all of it.
+template <class Layout>
+constexpr bool pending_somewhere() {
+  for (int a = 0; a < Layout::value.atoms; ++a)
+    if (Layout::mesh::sizes[a] != 1 && is_pending(Layout::value.at[a])) return true;
+  return false;
+}
 /// Layout, element and extents of an array are those that a tensor's type states (extent: dyn where it states none).
 inline void require_type(const array& a, dtype type, int rank, const int* extent, const layout_value& layout) {
   bool fits = a.type() == type && a.rank() == rank && a.layout == layout;
@@ -83,8 +91,11 @@ class tensor : public sharded<Element, Extents, Layout> {
 
   array& data() { return array_; }
   const array& data() const { return array_; }
-  /// Local memory of this rank, row-major.
-  Element* local() const { return static_cast<Element*>(array_.local.data); }
+  /// Local memory of this rank, row-major, on the device that ops run on. values_of and value_of (ops/values.hpp) bring values to the host.
+  Element* local() const {
+    static_assert(sizeof(check::a_pending_sum_is_not_read<!detail::pending_somewhere<Layout>(), tensor>) > 0);
+    return static_cast<Element*>(array_.local.data);
+  }
   std::int64_t local_size() const { return array_.local.size(); }
   std::int64_t extent(int dim) const { return array_.global[dim]; }
 
