@@ -26,7 +26,7 @@ inline const std::vector<std::string> axis_names{"fsdp_outer", "fsdp_inner", "tp
 inline io::model_config tiny(const std::string& family, std::vector<bool> sparse, bool tied) {
   io::model_config m;
   m.family = family;
-  m.vocabulary = 24;
+  m.vocabulary = tied ? 25 : 24;  // of 25 the ranks of an axis hold unlike parts
   m.hidden = 16;
   m.layers = static_cast<std::int64_t>(sparse.size());
   m.heads = 8;

@@ -62,7 +62,7 @@ if SMALL:
 
 # Families beyond the first two: the parts they share are compared under all of the plans above, so these suffice.
 DENSE = ("llama", "llama_bias", "qwen3", "qwen3_tied")
-SPARSE = ("granitemoe", "qwen2_moe", "hunyuan_v1_moe", "hunyuan_v1_moe_alpha", "olmoe", "olmoe_clip",
+SPARSE = ("granitemoe", "granitemoe_tied", "qwen2_moe", "hunyuan_v1_moe", "hunyuan_v1_moe_alpha", "olmoe", "olmoe_clip",
           "deepseek_v2", "deepseek_v2_lora", "deepseek_v2_bias", "deepseek_v3", "deepseek_v3_plain",
           "gpt_oss", "gpt_oss_plain", "llama4_text", "llama4_text_mixed",
           "glm4_moe", "glm4_moe_groups", "minimax_m2", "minimax_m2_partial", "phimoe", "phimoe_bias", "phimoe_long", "ernie4_5_moe", "ernie4_5_moe_bias")
@@ -101,7 +101,7 @@ RENAMED = {
     "phimoe": ((".mlp.router.", ".mlp.gate."),),
     "phimoe_bias": ((".mlp.router.", ".mlp.gate."),),
     "phimoe_long": ((".mlp.router.", ".mlp.gate."),),
-    "granitemoe": ((".block_sparse_moe.router.", ".mlp.gate."), (".block_sparse_moe.", ".mlp.")),
+    **dict.fromkeys(("granitemoe", "granitemoe_tied"), ((".block_sparse_moe.router.", ".mlp.gate."), (".block_sparse_moe.", ".mlp."))),
     **dict.fromkeys(("hunyuan_v1_moe", "hunyuan_v1_moe_alpha"),
                     ((".gate.wg.", ".gate."), (".shared_mlp.", ".shared_expert."), (".query_layernorm.", ".q_norm."), (".key_layernorm.", ".k_norm."))),
 }

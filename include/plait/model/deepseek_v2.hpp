@@ -10,7 +10,7 @@ struct deepseek_v2 {
   static constexpr const char* name = "deepseek_v2";
   using D = decoder_dims;
   static constexpr parameter weights[] = {
-      {"model.embed_tokens.weight", {D::vocabulary, D::hidden}},
+      {"model.embed_tokens.weight", {D::vocabulary, D::hidden}, uneven{}},
       {"model.layers.*.input_layernorm.weight", {D::hidden}},
       {"model.layers.*.self_attn.q_proj.weight", {D::query_width, D::hidden}, unit(0, D::head_dim), not_given(D::query_rank)},
       {"model.layers.*.self_attn.q_a_proj.weight", {D::query_rank, D::hidden}, given(D::query_rank)},
@@ -34,7 +34,7 @@ struct deepseek_v2 {
       {"model.layers.*.mlp.up_proj.weight", {D::dense_width, D::hidden}, layer_kind::dense},
       {"model.layers.*.mlp.down_proj.weight", {D::hidden, D::dense_width}, layer_kind::dense},
       {"model.norm.weight", {D::hidden}},
-      {"lm_head.weight", {D::vocabulary, D::hidden}},
+      {"lm_head.weight", {D::vocabulary, D::hidden}, uneven{}},
   };
   static constexpr auto with_dense_mlp_biases = with_rows(weights, dense_mlp_biases);
   static constexpr auto table = with_rows(with_dense_mlp_biases.rows, shared_expert_biases);

@@ -10,7 +10,7 @@ struct ernie4_5_moe {
   static constexpr const char* name = "ernie4_5_moe";
   using D = decoder_dims;
   static constexpr parameter parameters[] = {
-      {"model.embed_tokens.weight", {D::vocabulary, D::hidden}},
+      {"model.embed_tokens.weight", {D::vocabulary, D::hidden}, uneven{}},
       {"model.layers.*.input_layernorm.weight", {D::hidden}},
       {"model.layers.*.self_attn.q_proj.weight", {D::query_width, D::hidden}, unit(0, D::head_dim)},
       {"model.layers.*.self_attn.q_proj.bias", {D::query_width}, unit(0, D::head_dim), given(D::qkv_bias)},
@@ -38,8 +38,8 @@ struct ernie4_5_moe {
       {"model.layers.*.mlp.down_proj.weight", {D::hidden, D::dense_width}, layer_kind::dense},
       {"model.layers.*.mlp.down_proj.bias", {D::hidden}, given(D::mlp_bias), layer_kind::dense},
       {"model.norm.weight", {D::hidden}},
-      {"lm_head.weight", {D::vocabulary, D::hidden}},
-      {"lm_head.bias", {D::vocabulary}, given(D::head_bias)},
+      {"lm_head.weight", {D::vocabulary, D::hidden}, uneven{}},
+      {"lm_head.bias", {D::vocabulary}, uneven{}, given(D::head_bias)},
   };
   static constexpr activation_point activations[] = {decoder_points[0], decoder_points[1], decoder_points[2], decoder_points[3], decoder_points[4]};
   static constexpr tie ties[] = {{"lm_head.weight", "model.embed_tokens.weight"}};

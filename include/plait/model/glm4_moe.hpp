@@ -10,7 +10,7 @@ struct glm4_moe {
   static constexpr const char* name = "glm4_moe";
   using D = decoder_dims;
   static constexpr parameter parameters[] = {
-      {"model.embed_tokens.weight", {D::vocabulary, D::hidden}},
+      {"model.embed_tokens.weight", {D::vocabulary, D::hidden}, uneven{}},
       {"model.layers.*.input_layernorm.weight", {D::hidden}},
       {"model.layers.*.self_attn.q_proj.weight", {D::query_width, D::hidden}, unit(0, D::head_dim)},
       {"model.layers.*.self_attn.q_proj.bias", {D::query_width}, unit(0, D::head_dim), given(D::qkv_bias)},
@@ -33,7 +33,7 @@ struct glm4_moe {
       {"model.layers.*.mlp.up_proj.weight", {D::dense_width, D::hidden}, layer_kind::dense},
       {"model.layers.*.mlp.down_proj.weight", {D::hidden, D::dense_width}, layer_kind::dense},
       {"model.norm.weight", {D::hidden}},
-      {"lm_head.weight", {D::vocabulary, D::hidden}},
+      {"lm_head.weight", {D::vocabulary, D::hidden}, uneven{}},
   };
   static constexpr activation_point activations[] = {decoder_points[0], decoder_points[1], decoder_points[2], decoder_points[3], decoder_points[4]};
   static constexpr tie ties[] = {{"lm_head.weight", "model.embed_tokens.weight"}};

@@ -11,7 +11,7 @@ struct gpt_oss {
   using D = decoder_dims;
   static constexpr given biases{D::attention_bias};
   static constexpr parameter parameters[] = {
-      {"model.embed_tokens.weight", {D::vocabulary, D::hidden}},
+      {"model.embed_tokens.weight", {D::vocabulary, D::hidden}, uneven{}},
       {"model.layers.*.input_layernorm.weight", {D::hidden}},
       {"model.layers.*.self_attn.q_proj.weight", {D::query_width, D::hidden}, unit(0, D::head_dim)},
       {"model.layers.*.self_attn.q_proj.bias", {D::query_width}, unit(0, D::head_dim), biases},
@@ -30,7 +30,7 @@ struct gpt_oss {
       {"model.layers.*.mlp.experts.down_proj", {D::experts, D::expert_width, D::hidden}, layer_kind::sparse},
       {"model.layers.*.mlp.experts.down_proj_bias", {D::experts, D::hidden}, layer_kind::sparse},
       {"model.norm.weight", {D::hidden}},
-      {"lm_head.weight", {D::vocabulary, D::hidden}},
+      {"lm_head.weight", {D::vocabulary, D::hidden}, uneven{}},
   };
   static constexpr activation_point activations[] = {decoder_points[0], decoder_points[1], decoder_points[2], decoder_points[4]};
   static constexpr tie ties[] = {{"lm_head.weight", "model.embed_tokens.weight"}};

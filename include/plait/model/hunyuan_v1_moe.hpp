@@ -11,7 +11,7 @@ struct hunyuan_v1_moe {
   static constexpr bool normalises_rotated = true;
   using D = decoder_dims;
   static constexpr parameter weights[] = {
-      {"model.embed_tokens.weight", {D::vocabulary, D::hidden}},
+      {"model.embed_tokens.weight", {D::vocabulary, D::hidden}, uneven{}},
       {"model.layers.*.input_layernorm.weight", {D::hidden}},
       {"model.layers.*.self_attn.q_proj.weight", {D::query_width, D::hidden}, unit(0, D::head_dim)},
       {"model.layers.*.self_attn.k_proj.weight", {D::key_value_width, D::hidden}, unit(0, D::head_dim)},
@@ -27,7 +27,7 @@ struct hunyuan_v1_moe {
       {"model.layers.*.mlp.shared_expert.up_proj.weight", {D::shared_width, D::hidden}, layer_kind::sparse},
       {"model.layers.*.mlp.shared_expert.down_proj.weight", {D::hidden, D::shared_width}, layer_kind::sparse},
       {"model.norm.weight", {D::hidden}},
-      {"lm_head.weight", {D::vocabulary, D::hidden}},
+      {"lm_head.weight", {D::vocabulary, D::hidden}, uneven{}},
   };
   static constexpr auto table = with_rows(weights, attention_biases);
   static constexpr auto& parameters = table.rows;

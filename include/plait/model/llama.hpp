@@ -9,7 +9,7 @@ struct llama {
   static constexpr const char* name = "llama";
   using D = decoder_dims;
   static constexpr parameter weights[] = {
-      {"model.embed_tokens.weight", {D::vocabulary, D::hidden}},
+      {"model.embed_tokens.weight", {D::vocabulary, D::hidden}, uneven{}},
       {"model.layers.*.input_layernorm.weight", {D::hidden}},
       {"model.layers.*.self_attn.q_proj.weight", {D::query_width, D::hidden}, unit(0, D::head_dim)},
       {"model.layers.*.self_attn.k_proj.weight", {D::key_value_width, D::hidden}, unit(0, D::head_dim)},
@@ -20,7 +20,7 @@ struct llama {
       {"model.layers.*.mlp.up_proj.weight", {D::dense_width, D::hidden}, layer_kind::dense},
       {"model.layers.*.mlp.down_proj.weight", {D::hidden, D::dense_width}, layer_kind::dense},
       {"model.norm.weight", {D::hidden}},
-      {"lm_head.weight", {D::vocabulary, D::hidden}},
+      {"lm_head.weight", {D::vocabulary, D::hidden}, uneven{}},
   };
   static constexpr auto with_attention_biases = with_rows(weights, attention_biases);
   static constexpr auto table = with_rows(with_attention_biases.rows, dense_mlp_biases);

@@ -10,7 +10,7 @@ struct minimax_m2 {
   static constexpr const char* name = "minimax_m2";
   using D = decoder_dims;
   static constexpr parameter parameters[] = {
-      {"model.embed_tokens.weight", {D::vocabulary, D::hidden}},
+      {"model.embed_tokens.weight", {D::vocabulary, D::hidden}, uneven{}},
       {"model.layers.*.input_layernorm.weight", {D::hidden}},
       {"model.layers.*.self_attn.q_proj.weight", {D::query_width, D::hidden}, unit(0, D::head_dim)},
       {"model.layers.*.self_attn.k_proj.weight", {D::key_value_width, D::hidden}, unit(0, D::head_dim)},
@@ -24,7 +24,7 @@ struct minimax_m2 {
       {"model.layers.*.mlp.experts.gate_up_proj", {D::experts, D::expert_width_2, D::hidden}, packed(1, 2), layer_kind::sparse},
       {"model.layers.*.mlp.experts.down_proj", {D::experts, D::hidden, D::expert_width}, layer_kind::sparse},
       {"model.norm.weight", {D::hidden}},
-      {"lm_head.weight", {D::vocabulary, D::hidden}},
+      {"lm_head.weight", {D::vocabulary, D::hidden}, uneven{}},
   };
   static constexpr activation_point activations[] = {decoder_points[0], decoder_points[1], decoder_points[2], decoder_points[4]};
   static constexpr tie ties[] = {{"lm_head.weight", "model.embed_tokens.weight"}};

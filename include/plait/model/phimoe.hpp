@@ -9,7 +9,7 @@ struct phimoe {
   static constexpr const char* name = "phimoe";
   using D = decoder_dims;
   static constexpr parameter parameters[] = {
-      {"model.embed_tokens.weight", {D::vocabulary, D::hidden}},
+      {"model.embed_tokens.weight", {D::vocabulary, D::hidden}, uneven{}},
       {"model.layers.*.input_layernorm.weight", {D::hidden}},
       {"model.layers.*.input_layernorm.bias", {D::hidden}},
       {"model.layers.*.self_attn.q_proj.weight", {D::query_width, D::hidden}, unit(0, D::head_dim)},
@@ -27,8 +27,8 @@ struct phimoe {
       {"model.layers.*.mlp.experts.down_proj", {D::experts, D::hidden, D::expert_width}, layer_kind::sparse},
       {"model.norm.weight", {D::hidden}},
       {"model.norm.bias", {D::hidden}},
-      {"lm_head.weight", {D::vocabulary, D::hidden}},
-      {"lm_head.bias", {D::vocabulary}, given(D::head_bias)},
+      {"lm_head.weight", {D::vocabulary, D::hidden}, uneven{}},
+      {"lm_head.bias", {D::vocabulary}, uneven{}, given(D::head_bias)},
   };
   static constexpr activation_point activations[] = {decoder_points[0], decoder_points[1], decoder_points[2], decoder_points[4]};
   static constexpr tie ties[] = {{"lm_head.weight", "model.embed_tokens.weight"}};
