@@ -18,7 +18,7 @@ plait::io::token_rows read_rows(const session& s, const std::string& path) {
   const std::unique_ptr<plait::io::tokenizer> tokenizer = tokenizer_of(s);
   if (tokenizer->kind() == "bytes") return plait::io::read_tokens(path, s.config.vocabulary, columns);
   plait::io::token_rows rows;
-  rows.input_ids = tokenizer->encode(plait::io::read_text_file(path, std::uint64_t{1} << 32));
+  rows.input_ids = tokenizer->encode(plait::io::read_text(path));
   rows.columns = columns;
   rows.rows = static_cast<std::int64_t>(rows.input_ids.size()) / columns;
   if (rows.rows == 0)

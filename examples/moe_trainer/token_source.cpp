@@ -34,6 +34,9 @@ token_source::token_source(const session& s, const std::string& path) : path_(pa
   if (s.o.batch || !evaluates || !s.o.dump.empty()) require_step(rows_per_step_, columns_);
   if (evaluates) rows_per_step_ = std::min(rows_, rows_per_step_);  // each row once
   if (evaluates && s.o.dump.empty()) return;                        // in parts
+  if (rows_per_step_ > rows_ && s.o.leads())
+    std::fprintf(stderr, "moe_trainer: note: %s has %lld rows, so a step of --batch %lld takes rows more than once\n", path.c_str(),
+                 static_cast<long long>(rows_), static_cast<long long>(rows_per_step_));
   if (const std::int64_t at_once = rows_per_step_ * columns_ / s.o.accumulation; !s.o.batch && at_once > 100'000 && s.o.leads())
     std::fprintf(stderr, "moe_trainer: note: %lld tokens are computed at a time; --grad-accumulation takes them in slices, --batch takes fewer rows\n",
                  static_cast<long long>(at_once));

@@ -133,6 +133,9 @@ def notes():
                 report.check((err.count("other tokens") == 1 and "row 4" in err) == said and ("other tokens" in err) == said, f"resumed with {tokens} {flags} {processes}: {err}")
         _, err = run("train", "--steps", 1, "--batch", 1, "--seq", 1100, "--tokens", text)
         report.check("max_position_embeddings (1024)" in err, f"rows longer than the model's positions: {err}")
+        for batch, said in ((26, False), (27, True)):  # the text has 26 rows
+            _, err = run("train", "--steps", 1, "--batch", batch, "--tokens", text)
+            report.check((f"26 rows, so a step of --batch {batch} takes rows more than once" in err) == said, f"--batch {batch} of 26 rows: {err}")
         out, _ = run("train", "--steps", 1, "--tokens", text)
         report.check("not kept" in out, f"neither --save nor --export: {out}")
         with open(os.path.join(d, "err"), "w+") as err:  # a log on a full disk is said once, and ends nothing

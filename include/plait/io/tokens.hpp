@@ -135,6 +135,21 @@ inline bool is_token_tensor_file(const std::string& path) {
   return std::ifstream(path, std::ios::binary).read(head, sizeof head) && head[8] == '{' && std::all_of(head + 4, head + 8, [](char c) { return c == 0; });
 }
 
+/// A file of text, whole. Formats that are often given by mistake, whose bytes would train as well as any, are refused.
+inline std::string read_text(const std::string& path) {
+  using namespace std::string_view_literals;
+  constexpr struct {
+    std::string_view begins, what, instead;
+  } known[] = {{"\x1f\x8b"sv, "compressed by gzip", "decompress it first"},    {"\x28\xb5\x2f\xfd"sv, "compressed by zstd", "decompress it first"},
+               {"\xfd" "7zXZ\0"sv, "compressed by xz", "decompress it first"},  {"BZh91AY&SY"sv, "compressed by bzip2", "decompress it first"},
+               {"PK\3\4"sv, "a zip archive", "unpack it first"},              {"\x93NUMPY"sv, "a NumPy array", "save its ids as safetensors, input_ids [B, S]"},
+               {"PAR1\x15"sv, "a Parquet file", "write its text, or its ids as safetensors"}};
+  std::string text = read_text_file(path, std::uint64_t{1} << 32);
+  for (const auto& format : known)
+    if (text.starts_with(format.begins)) throw input_error(path, "", "is " + std::string(format.what) + ", not a text; " + std::string(format.instead));
+  return text;
+}
+
 /// Text as rows of `columns` bytes each, a shorter rest at the end left out.
 inline token_rows tokens_of_text(std::string_view file, std::string_view text, std::int64_t columns, std::int64_t vocabulary) {
   if (text.empty()) throw input_error(file, "", "is empty; give a text with at least one row of tokens");
@@ -163,7 +178,7 @@ inline token_rows tokens_of_text(std::string_view file, std::string_view text, s
 /// Reads `path`: tensors if is_token_tensor_file says so, anything else is text cut into rows of `columns` bytes. Every token must be below `vocabulary` (0: not checked).
 inline token_rows read_tokens(const std::string& path, std::int64_t vocabulary, std::int64_t columns) {
   if (is_token_tensor_file(path)) return detail::read_token_tensors(path, vocabulary);
-  return tokens_of_text(path, read_text_file(path, std::uint64_t{1} << 32), columns, vocabulary);
+  return tokens_of_text(path, read_text(path), columns, vocabulary);
 }
 
 /// `count` consecutive rows from `first` on, wrapping around at the end.

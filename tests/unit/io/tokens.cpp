@@ -65,6 +65,20 @@ TEST_CASE("tensors are known by what a file begins with, too") {
   CHECK_FALSE(is_token_tensor_file(folder.file("none")));
 }
 
+TEST_CASE("what is no text, though its bytes could be trained on") {
+  using namespace std::string_view_literals;
+  const scratch folder;
+  const std::string path = folder.file("t.txt");
+  for (const auto& [begins, part] : {std::pair{"\x1f\x8b\x08"sv, "gzip, not a text; decompress"sv}, {"\x28\xb5\x2f\xfd"sv, "zstd"sv}, {"\xfd" "7zXZ\0"sv, "xz"sv},
+                                     {"BZh91AY&SY"sv, "bzip2"sv}, {"PK\3\4"sv, "zip archive"sv}, {"\x93NUMPY\1"sv, "input_ids [B, S]"sv}, {"PAR1\x15"sv, "Parquet"sv}}) {
+    write_text_file(path, std::string(begins) + std::string(100, 'x'));
+    const auto message = refusal([&] { read_tokens(path, 0, 8); });
+    CHECK_MESSAGE((contains(message, part) && contains(message, path)), message.value_or("accepted"));
+  }
+  write_text_file(path, "PK or BZh, PAR1");
+  CHECK(read_tokens(path, 0, 5).rows == 3);
+}
+
 TEST_CASE("refused token tensors") {
   const scratch folder;
   const std::string path = folder.file("t.safetensors");
