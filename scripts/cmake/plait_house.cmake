@@ -35,11 +35,13 @@ function(plait_script_test name labels script)
   set_tests_properties(${name} PROPERTIES LABELS "${labels}" SKIP_RETURN_CODE 77 ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
 endfunction()
 
-# Wrong programs: tests/compile_fail/<slug>_<case>.cpp, all with g++ and clang++, the first of each slug with nvcc.
+# Wrong programs: tests/compile_fail/<slug>_<case>.cpp, all with g++ and clang++, the first of each slug with nvcc; their control halves
+# are compiled together, which reads the headers once for all.
 file(GLOB plait_compile_fail_cases CONFIGURE_DEPENDS "${plait_tests_dir}/compile_fail/*.cpp")
 list(SORT plait_compile_fail_cases)
 foreach(name IN LISTS plait_test_compilers)
   set(seen)
+  set(taken)
   foreach(case IN LISTS plait_compile_fail_cases)
     cmake_path(GET case STEM stem)
     string(REGEX REPLACE "_.*" "" slug "${stem}")
@@ -49,10 +51,17 @@ foreach(name IN LISTS plait_test_compilers)
       endif()
       list(APPEND seen ${slug})
     endif()
-    add_test(NAME compile_fail.${name}.${stem} COMMAND "${CMAKE_COMMAND}" "-DCASE=${case}" "-DREPO=${PROJECT_SOURCE_DIR}"
+    list(APPEND taken "${case}")
+    add_test(NAME compile_fail.${name}.${stem} COMMAND "${CMAKE_COMMAND}" "-DCASE=${case}" "-DCONTROL=OFF" "-DREPO=${PROJECT_SOURCE_DIR}"
       "-DKIND=${name}" "-DCOMPILER=${plait_path_${name}}" -P "${plait_tests_dir}/compile_fail/run_case.cmake")
     set_tests_properties(compile_fail.${name}.${stem} PROPERTIES LABELS "compile_fail;${name}")
   endforeach()
+  set(as_cuda)
+  if(name STREQUAL "nvcc")
+    set(as_cuda --nvcc)
+  endif()
+  plait_script_test(compile_fail.${name}.controls "compile_fail;${name}" ../compile_fail/controls.py --repo "${PROJECT_SOURCE_DIR}"
+    --compiler "${plait_path_${name}}" ${as_cuda} ${taken})
   add_test(NAME compile_fail.${name}.harness COMMAND "${CMAKE_COMMAND}" "-DREPO=${PROJECT_SOURCE_DIR}" "-DKIND=${name}"
     "-DCOMPILER=${plait_path_${name}}" -P "${plait_tests_dir}/compile_fail/harness/run.cmake")
   set_tests_properties(compile_fail.${name}.harness PROPERTIES LABELS "compile_fail;${name}")
