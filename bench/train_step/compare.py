@@ -141,7 +141,7 @@ def main():
                 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01, foreach=True)
             ours, theirs = [], []
             for r in range(options.rounds):
-                log = os.path.join(folder, "log")
+                log = os.path.join(folder, f"log_{r}")
                 subprocess.run([options.trainer, "train", "--model", folder, "--tokens", tokens, "--steps", str(steps), "--log", log,
                                 "--threads", str(threads)], check=True, stdout=subprocess.DEVNULL)
                 rows = [json.loads(line) for line in open(log)]
