@@ -251,7 +251,7 @@ int train(const options& o) {
       }
       if (!saves) continue;
       // Every rank must see the signal at the same step.
-      const bool stop = plait::parameter_store::reduce_scalar(c, signals.asked() ? 1.0 : 0.0) > 0;
+      const bool stop = plait::sum_over_ranks(c, signals.asked() ? 1.0 : 0.0) > 0;
       const bool due = stop || state.step == o.steps || (o.save_every && state.step % *o.save_every == 0);
       noted(due || o.save_wait ? saver.finish(c) : saver.poll(c));
       if (due) {

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <vector>
 
+#include "plait/runtime/collective_call.hpp"
 #include "plait/train/parameter_store.hpp"
 
 namespace plait::inline v0_1 {
@@ -37,7 +38,7 @@ inline bool state_is_finite(context& c, const parameter_store& store) {
   };
   const bool ours = std::all_of(store.slots.begin(), store.slots.end(),
                                 [&](const parameter_slot& s) { return finite(s.master) && finite(s.moment1) && finite(s.moment2); });
-  return parameter_store::reduce_scalar(c, ours ? 0.0 : 1.0) == 0;
+  return sum_over_ranks(c, ours ? 0.0 : 1.0) == 0;
 }
 
 }  // namespace plait::inline v0_1

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "plait/plan/resolve.hpp"
+#include "plait/runtime/collective_call.hpp"
 #include "plait/train/gather_blocks.hpp"
 #include "plait/train/parameter_slot.hpp"
 
@@ -183,7 +184,8 @@ class parameter_store {
           }
       };
       each([&](view v, char* at) { c.ops->copy(c.exec, at, v.data, v.bytes()); });
-      run(c, {collective_kind::all_reduce, memory->data(), memory->data(), count, types.accumulate}, mask, count * static_cast<std::int64_t>(element));
+      detail::run_collective(c, {collective_kind::all_reduce, memory->data(), memory->data(), count, types.accumulate}, mask,
+                             count * static_cast<std::int64_t>(element));
       each([&](view v, char* at) { c.ops->copy(c.exec, v.data, at, v.bytes()); });
     }
     pending_ = false, whole_ = true;
@@ -194,15 +196,14 @@ class parameter_store {
     require_whole();
     named_scope scope(c, "gradient_norm");
     c.layer = -1;
-    const auto sum = number(c, 0.0);
-    const view total = number_view(*sum);
+    const detail::rank_number sum(c, 0.0);
     for (const parameter_slot& s : slots) {
       bool mine = s.trained;
       for (int a = 0; a < c.mesh.atoms; ++a)
         if (!s.storage.at[a].cuts() && c.coordinate[a] != 0) mine = false;
-      if (mine) c.ops->sum_of_squares(c.exec, s.accumulated, total);
+      if (mine) c.ops->sum_of_squares(c.exec, s.accumulated, sum.here());
     }
-    const double squares = reduce_number(c, *sum);
+    const double squares = sum.sum(c);
     return squares > 0 ? __builtin_sqrt(squares) : squares;
   }
 
@@ -226,37 +227,9 @@ class parameter_store {
       if (s.trained) c.ops->adamw(c.exec, s.master, s.accumulated, s.moment1, s.moment2, s.current ? s.copy : view{}, options);
   }
 
-  /// Sum over all ranks of the mesh, in rank order.
-  static double reduce_scalar(context& c, double value) {
-    if (c.mesh.all_axes() == 0) return value;
-    return reduce_number(c, *number(c, value));
-  }
-
  private:
   void require_whole() const {
     if (pending_) throw std::logic_error("plait[gradient-not-synchronised]: gradients may still hold pending sums; call synchronise_gradients before gradient_norm and update");
-  }
-
-  /// One f64 in the backend's memory.
-  static std::shared_ptr<buffer> number(context& c, double value) {
-    std::shared_ptr<buffer> memory = c.allocate(sizeof value);
-    c.ops->copy(c.exec, memory->data(), &value, sizeof value);
-    return memory;
-  }
-  static view number_view(const buffer& memory) {
-    view v;
-    v.data = memory.data();
-    v.type = dtype::f64;
-    v.rank = 1;
-    v.extent[0] = 1;
-    return v;
-  }
-  static double reduce_number(context& c, const buffer& memory) {
-    if (const std::uint32_t mask = c.mesh.all_axes(); mask != 0)
-      run(c, {collective_kind::all_reduce, memory.data(), memory.data(), 1, dtype::f64}, mask, static_cast<std::int64_t>(sizeof(double)));
-    double value = 0;
-    c.ops->copy(c.exec, &value, memory.data(), sizeof value);
-    return value;
   }
 
   static view state(context& c, const parameter_slot& s, dtype type, std::shared_ptr<buffer>& memory) {
@@ -265,18 +238,6 @@ class parameter_store {
     v = detail::allocate(c, v, memory);
     c.ops->fill(c.exec, v, 0.0);
     return v;
-  }
-
-  /// Notes and starts a collective over `mask`. `payload`: bytes of this rank's part.
-  static ticket begin(context& c, collective call, any_communicator& group, std::uint32_t mask, std::int64_t payload) {
-    call.where = c.where;
-    call.queue = &c.exec;
-    c.note(call.kind, mask, payload);
-    return group.start(call);
-  }
-  static void run(context& c, const collective& call, std::uint32_t mask, std::int64_t payload) {
-    any_communicator& group = c.group(mask);
-    c.wait(group, begin(c, call, group, mask, payload));
   }
 
   parameter_slot& at(int i) { return slots[static_cast<std::size_t>(i)]; }
@@ -307,7 +268,7 @@ class parameter_store {
         c.ops->cast(c.exec, of(p).master, to);
       }
       any_communicator& group = c.group(g.mask);
-      g.started = begin(c, {collective_kind::all_gather, g.send->data(), g.receive->data(), g.block, types.compute}, group, g.mask,
+      g.started = detail::begin_collective(c, {collective_kind::all_gather, g.send->data(), g.receive->data(), g.block, types.compute}, group, g.mask,
                         g.stored * static_cast<std::int64_t>(element));
       g.under_way = &group;
     }
@@ -383,7 +344,8 @@ class parameter_store {
         c.ops->fill(c.exec, all, 0.0);
       }
       for (const gather_group::part& p : g.parts) detail::copy_parts<true>(c, of(p), g, p, *send, of(p).gradient->local.data, element);
-      run(c, {collective_kind::reduce_scatter, send->data(), receive->data(), g.block, types.reduce}, g.mask, g.whole * static_cast<std::int64_t>(element));
+      detail::run_collective(c, {collective_kind::reduce_scatter, send->data(), receive->data(), g.block, types.reduce}, g.mask,
+                             g.whole * static_cast<std::int64_t>(element));
       for (const gather_group::part& p : g.parts) {
         view part = of(p).storage_local;
         part.type = types.reduce;

@@ -9,6 +9,7 @@
 
 #include "plait/model/batch.hpp"
 #include "plait/model/decoder_cache.hpp"
+#include "plait/runtime/collective_call.hpp"
 #include "plait/train/parameter_store.hpp"
 
 namespace plait::inline v0_1 {
@@ -61,7 +62,7 @@ inline void read_faults(context& c) {
   // A fault on one rank must stop all of them at the same place: the first kind found by any rank wins.
   c.ops->read_faults(c.exec);
   const fault mine = c.exec.faults != nullptr ? c.exec.faults->kind() : fault::none;
-  const double seen = parameter_store::reduce_scalar(c, mine == fault::none ? 0.0 : 1.0);
+  const double seen = sum_over_ranks(c, mine == fault::none ? 0.0 : 1.0);
   if (seen == 0) return;
   if (mine == fault::none) throw numeric_fault("plait: stopped, because another rank found bad data");
   throw numeric_fault(std::string("plait: ") + describe(mine) + " (row " + std::to_string(c.exec.faults->where()) +
