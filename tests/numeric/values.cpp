@@ -1,6 +1,7 @@
 // Values on the host: a block as it lies, one number with what is pending reduced.
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <vector>
 
 #include "plait/comm/rank_threads.hpp"
