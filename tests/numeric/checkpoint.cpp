@@ -437,14 +437,9 @@ class planned_layer : public io::write_layer {
       ::raise(SIGKILL);
     }
     if (step(who)) return -1;
-    if (room >= 0) {
-      std::lock_guard hold(lock_);
-      if (room == 0) {
-        errno = ENOSPC;
-        return -1;
-      }
-      count = std::min<std::size_t>(count, static_cast<std::size_t>(room));
-      room -= static_cast<std::int64_t>(count);
+    if (!take_room(count)) {
+      errno = ENOSPC;
+      return -1;
     }
     return io::write_layer::write(file, data, count);
   }
@@ -476,6 +471,15 @@ class planned_layer : public io::write_layer {
   std::int64_t current() {
     std::lock_guard hold(lock_);
     return seen_;
+  }
+  /// Lowers `count` to what still fits; false: nothing does.
+  bool take_room(std::size_t& count) {
+    std::lock_guard hold(lock_);
+    if (room < 0) return true;
+    if (room == 0) return false;
+    count = std::min<std::size_t>(count, static_cast<std::size_t>(room));
+    room -= static_cast<std::int64_t>(count);
+    return true;
   }
   bool step(int who) {
     std::lock_guard hold(lock_);
